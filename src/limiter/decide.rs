@@ -1,0 +1,263 @@
+//! One key's limiter, whatever its algorithm: what it answers, and what has to be stored afterwards.
+
+use super::meter::{Meter, Meters};
+use super::state::Encoded;
+use super::{
+    Bucket, Decision, Demand, Instant, Quota, Rules, Span, Units, Unreadable, WindowLog, Windows,
+};
+
+/// The algorithms. A key belongs to the one that it was first used with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The strict sliding window of `RL.CHECK`.
+    SlidingWindow,
+    /// The token bucket of `RL.GCRA`.
+    Gcra,
+}
+
+/// An algorithm's share of a key's state.
+pub trait Algorithm: Sized {
+    /// Which one it is.
+    const KIND: Kind;
+
+    /// What a request says about its limits.
+    type Parameters;
+
+    /// What decides: one, or several that have to agree.
+    type Meter: Meter;
+
+    /// The state of a key that was never asked for.
+    fn new(parameters: &Self::Parameters) -> Self;
+
+    /// Lets the time, at which the state stood at `from`, be `now`.
+    fn advance(&mut self, from: Instant, now: Instant);
+
+    /// Puts `parameters` in force, forgetting and forgiving nothing. Returns whether anything changed.
+    fn adopt(&mut self, parameters: &Self::Parameters, now: Instant) -> bool;
+
+    /// The meters in force.
+    fn meters(&self) -> Meters<'_, Self::Meter>;
+
+    /// Charges every meter in force.
+    fn charge(&mut self, units: u64, now: Instant);
+
+    /// The time until nothing that is stored matters any more.
+    fn idle_after(&self, now: Instant) -> Span;
+}
+
+impl Algorithm for Windows {
+    const KIND: Kind = Kind::SlidingWindow;
+    type Parameters = Rules;
+    type Meter = WindowLog;
+
+    fn new(rules: &Rules) -> Self {
+        Self::new(rules)
+    }
+
+    fn advance(&mut self, _from: Instant, now: Instant) {
+        self.advance(now);
+    }
+
+    fn adopt(&mut self, rules: &Rules, now: Instant) -> bool {
+        self.adopt(rules, now)
+    }
+
+    fn meters(&self) -> Meters<'_, WindowLog> {
+        self.in_force()
+    }
+
+    fn charge(&mut self, units: u64, now: Instant) {
+        self.charge(units, now);
+    }
+
+    fn idle_after(&self, now: Instant) -> Span {
+        self.idle_after(now)
+    }
+}
+
+impl Algorithm for Bucket {
+    const KIND: Kind = Kind::Gcra;
+    type Parameters = Quota;
+    type Meter = Self;
+
+    fn new(quota: &Quota) -> Self {
+        Self::new(*quota)
+    }
+
+    fn advance(&mut self, from: Instant, now: Instant) {
+        // Nothing passes while the clock stands before `from`: the TAT steps back with it.
+        self.advance(now.since(from));
+    }
+
+    fn adopt(&mut self, quota: &Quota, _now: Instant) -> bool {
+        self.adopt(*quota)
+    }
+
+    fn meters(&self) -> Meters<'_, Self> {
+        Meters {
+            first: self,
+            others: &[],
+        }
+    }
+
+    fn charge(&mut self, units: u64, now: Instant) {
+        Meter::charge(self, units, now);
+    }
+
+    fn idle_after(&self, now: Instant) -> Span {
+        self.reset_after(now)
+    }
+}
+
+/// One key's limiter at one instant.
+///
+/// ```
+/// use redis_ratelimit::limiter::{Demand, Instant, Limiter, Rule, Rules, Units, Window, Windows};
+///
+/// let rules = Rules::new(Rule {
+///     limit: Units::new(1).unwrap(),
+///     window: Window::from_millis(60_000).unwrap(),
+/// });
+/// let demand = Demand::all_or_nothing(Units::ONE);
+/// let noon = Instant::from_micros(1_700_000_000_000_000);
+///
+/// let mut limiter = Limiter::<Windows>::open(None, &rules, noon).unwrap();
+/// assert_eq!(limiter.decide(&demand).granted, 1);
+/// let stored = limiter.encode();
+///
+/// let mut limiter = Limiter::<Windows>::open(Some(&stored), &rules, noon).unwrap();
+/// assert_eq!(limiter.decide(&demand).granted, 0);
+/// assert!(!limiter.must_be_stored(), "a denial writes nothing");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limiter<A> {
+    pub(super) now: Instant,
+    pub(super) lockout: Span,
+    pub(super) algorithm: A,
+    /// What decided differs from what is stored, so that even a denial has to store it: the parameters changed, or the
+    /// clock stepped back.
+    pub(super) moved: bool,
+    /// A decision changed it.
+    pub(super) touched: bool,
+}
+
+impl<A: Algorithm> Limiter<A> {
+    /// The limiter stored in `bytes`, if any, with `parameters` in force from `now` on.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
+    pub fn open(
+        bytes: Option<&[u8]>,
+        parameters: &A::Parameters,
+        now: Instant,
+    ) -> Result<Self, Unreadable>
+    where
+        Self: for<'a> TryFrom<&'a [u8], Error = Unreadable>,
+    {
+        let Some(bytes) = bytes else {
+            return Ok(Self {
+                now,
+                lockout: Span::ZERO,
+                algorithm: A::new(parameters),
+                moved: false,
+                touched: false,
+            });
+        };
+        let mut limiter = Self::read(bytes, now)?;
+        let changed = limiter.algorithm.adopt(parameters, now);
+        limiter.moved |= changed;
+        Ok(limiter)
+    }
+
+    /// The limiter stored in `bytes` with the parameters stored there, at `now`.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
+    pub fn read(bytes: &[u8], now: Instant) -> Result<Self, Unreadable>
+    where
+        Self: for<'a> TryFrom<&'a [u8], Error = Unreadable>,
+    {
+        let mut limiter = Self::try_from(bytes)?;
+        let written = limiter.now;
+        limiter.moved = now < written;
+        limiter.lockout = limiter.lockout.less(now.since(written));
+        limiter.algorithm.advance(written, now);
+        limiter.now = now;
+        Ok(limiter)
+    }
+
+    /// Decides a request: a grant is charged, a denial may start a block.
+    pub fn decide(&mut self, demand: &Demand) -> Decision {
+        let now = self.now;
+        let meters = self.algorithm.meters();
+        let granted = meters.affordable(demand, self.lockout, now);
+        if granted > 0 {
+            self.algorithm.charge(granted, now);
+            self.touched = true;
+        } else if meters.can_never(demand, now) {
+            self.moved = false;
+        } else if let Some(block) = demand.block
+            && self.lockout.is_zero()
+        {
+            self.lockout = block.as_span();
+            self.touched = true;
+        }
+        self.algorithm
+            .meters()
+            .report(demand, granted, self.lockout, now)
+    }
+
+    /// What [`Limiter::decide`] would answer to a plain request, but for the state as it stands; `None` when nothing is in use.
+    #[must_use]
+    pub fn peek(&self, cost: Units) -> Option<Decision> {
+        let demand = Demand::all_or_nothing(cost);
+        let meters = self.algorithm.meters();
+        if self.lockout.is_zero() && meters.are_unused() {
+            return None;
+        }
+        let granted = meters.affordable(&demand, self.lockout, self.now);
+        Some(meters.report(&demand, granted, self.lockout, self.now))
+    }
+
+    /// Whether what was decided has to be stored. A grant always has; a denial only where it started a block, or where
+    /// the parameters or the clock differ from those stored.
+    #[must_use]
+    pub const fn must_be_stored(&self) -> bool {
+        self.moved || self.touched
+    }
+
+    /// When the limiter no longer matters: the whole quota is back and the block over.
+    #[must_use]
+    pub fn expires_at(&self) -> Instant {
+        self.now
+            .plus(self.algorithm.idle_after(self.now).max(self.lockout))
+    }
+}
+
+impl Limiter<Windows> {
+    /// The windows and what they hold.
+    #[must_use]
+    pub const fn windows(&self) -> &Windows {
+        &self.algorithm
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        super::state::encode_windows(self)
+    }
+}
+
+impl Limiter<Bucket> {
+    /// The bucket.
+    #[must_use]
+    pub const fn bucket(&self) -> &Bucket {
+        &self.algorithm
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        super::state::encode_bucket(self)
+    }
+}

@@ -1,0 +1,201 @@
+//! GCRA, the generic cell rate algorithm: a token bucket that is stored as one point in time.
+//!
+//! The theoretical arrival time (TAT) is when the whole quota is back. A request of `cost` units is granted iff moving
+//! the TAT on by what the units are worth leaves it at most the worth of `burst` units ahead of now. (ITU-T
+//! Recommendation I.371, "virtual scheduling"; in use for web requests since Brandur Leach's throttled.)
+//!
+//! One unit is worth `window / limit` of time, which need not be a whole number of anything. So time is counted in
+//! *ticks* of `1 / limit` nanosecond here: a unit is worth exactly `window` (in nanoseconds) ticks, and nothing is ever
+//! rounded but a reply, and that upwards.
+
+use super::meter::Meter;
+use super::{Instant, RetryAfter, Span, Units, Window};
+
+const NANOS_PER_MICRO: u128 = 1_000;
+const CENTURY_NANOS: u128 = 100 * 365 * 24 * 60 * 60 * 1_000_000_000;
+
+/// `limit` units per `window` sustained, at most `burst` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    limit: Units,
+    window: Window,
+    burst: Units,
+}
+
+/// Why a quota cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotaError {
+    /// More than one unit per nanosecond.
+    TooFast,
+    /// The burst would take more than 100 years to refill.
+    RefillsTooSlowly,
+}
+
+impl Quota {
+    /// The quota of `limit` units per `window`, at most `burst` at once.
+    ///
+    /// # Errors
+    /// [`QuotaError::TooFast`] above one unit per nanosecond, [`QuotaError::RefillsTooSlowly`] where
+    /// `burst x window / limit` is more than 100 years.
+    ///
+    /// ```
+    /// use redis_ratelimit::limiter::{Quota, QuotaError, Units, Window};
+    ///
+    /// let five = Units::new(5).unwrap();
+    /// let minute = Window::from_millis(60_000).unwrap();
+    /// assert!(Quota::new(five, minute, five).is_ok());
+    ///
+    /// let decade = Window::from_millis(Window::MAX_MILLIS).unwrap();
+    /// assert_eq!(Quota::new(Units::ONE, decade, five), Ok(Quota::new(Units::ONE, decade, five).unwrap()));
+    /// assert_eq!(Quota::new(Units::ONE, decade, Units::new(11).unwrap()), Err(QuotaError::RefillsTooSlowly));
+    /// ```
+    pub fn new(limit: Units, window: Window, burst: Units) -> Result<Self, QuotaError> {
+        let quota = Self {
+            limit,
+            window,
+            burst,
+        };
+        if limit.get() > window.as_nanos() {
+            Err(QuotaError::TooFast)
+        } else if quota.capacity() > quota.ticks(CENTURY_NANOS) {
+            Err(QuotaError::RefillsTooSlowly)
+        } else {
+            Ok(quota)
+        }
+    }
+
+    /// Units per window.
+    #[must_use]
+    pub const fn limit(self) -> Units {
+        self.limit
+    }
+
+    /// The time in which `limit` units refill.
+    #[must_use]
+    pub const fn window(self) -> Window {
+        self.window
+    }
+
+    /// The most units granted at once.
+    #[must_use]
+    pub const fn burst(self) -> Units {
+        self.burst
+    }
+
+    /// What `units` are worth, in ticks.
+    fn worth(self, units: u64) -> u128 {
+        u128::from(units).saturating_mul(u128::from(self.window.as_nanos()))
+    }
+
+    /// What the whole burst is worth, in ticks: at most 100 years of them, less than 2^94.
+    pub(super) fn capacity(self) -> u128 {
+        self.worth(self.burst.get())
+    }
+
+    /// The most that can be in use, in ticks: a burst and as much again in debt, of the slowest quota there is.
+    pub(super) fn most_in_use(self) -> u128 {
+        self.ticks(CENTURY_NANOS.saturating_mul(2))
+    }
+
+    fn ticks(self, nanos: u128) -> u128 {
+        nanos.saturating_mul(u128::from(self.limit.get()))
+    }
+
+    /// The time that `ticks` take to pass, rounded up to a microsecond.
+    fn time(self, ticks: u128) -> Span {
+        let micros = ticks.div_ceil(self.ticks(NANOS_PER_MICRO));
+        Span::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+/// How much of a quota is in use: the distance from now to the TAT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    quota: Quota,
+    in_use: u128,
+}
+
+impl Bucket {
+    /// A bucket of which nothing is in use.
+    #[must_use]
+    pub const fn new(quota: Quota) -> Self {
+        Self { quota, in_use: 0 }
+    }
+
+    /// The quota in force.
+    #[must_use]
+    pub const fn quota(&self) -> Quota {
+        self.quota
+    }
+
+    /// The distance from now to the TAT, in ticks of `1 / limit` nanosecond.
+    #[must_use]
+    pub const fn in_use(&self) -> u128 {
+        self.in_use
+    }
+
+    /// A bucket as it was stored; `None` where no sequence of requests could have led to it.
+    pub(super) fn restore(quota: Quota, in_use: u128) -> Option<Self> {
+        (in_use <= quota.most_in_use()).then_some(Self { quota, in_use })
+    }
+
+    /// Lets `passed` time go by.
+    pub(super) fn advance(&mut self, passed: Span) {
+        let refilled = self
+            .quota
+            .ticks(u128::from(passed.as_micros()).saturating_mul(NANOS_PER_MICRO));
+        self.in_use = self.in_use.saturating_sub(refilled);
+    }
+
+    /// Puts `quota` in force. The TAT stays where it is, rounded up to the new tick: what was admitted is neither
+    /// forgotten nor forgiven. Returns whether anything changed.
+    pub(super) fn adopt(&mut self, quota: Quota) -> bool {
+        if self.quota == quota {
+            return false;
+        }
+        // At most 2^95 x 2^32.
+        self.in_use = self
+            .in_use
+            .saturating_mul(u128::from(quota.limit.get()))
+            .div_ceil(u128::from(self.quota.limit.get()))
+            .min(quota.most_in_use());
+        self.quota = quota;
+        true
+    }
+}
+
+impl Meter for Bucket {
+    fn limit(&self) -> Units {
+        self.quota.burst()
+    }
+
+    fn remaining(&self) -> u64 {
+        let room = self.quota.capacity().saturating_sub(self.in_use);
+        let units = room.checked_div(self.quota.worth(1)).unwrap_or(0);
+        u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.in_use == 0
+    }
+
+    fn retry_after(&self, cost: Units, _now: Instant) -> RetryAfter {
+        if cost > self.quota.burst {
+            return RetryAfter::Never;
+        }
+        let after = self.in_use.saturating_add(self.quota.worth(cost.get()));
+        RetryAfter::After(self.quota.time(after.saturating_sub(self.quota.capacity())))
+    }
+
+    fn reset_after(&self, _now: Instant) -> Span {
+        self.quota.time(self.in_use)
+    }
+
+    fn charge(&mut self, units: u64, _now: Instant) {
+        let debt_limit = self.quota.capacity().saturating_mul(2).max(self.in_use);
+        self.in_use = self
+            .in_use
+            .saturating_add(self.quota.worth(units))
+            .min(debt_limit);
+    }
+}

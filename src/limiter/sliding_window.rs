@@ -1,0 +1,216 @@
+//! The strict sliding window: never more than `limit` units in any interval as long as the window.
+//!
+//! A log of what was admitted, in at most [`MAX_GROUPS`] groups. A group is dated by its *newest* unit and leaves the
+//! window as a whole, so no unit is ever forgotten early; that is the whole proof of the guarantee. Every grant opens a
+//! group of its own, so the log is exact until there are more than [`MAX_GROUPS`]; then two neighbours join, which keeps
+//! some units a little longer than need be.
+
+use arrayvec::ArrayVec;
+
+use super::meter::Meter;
+use super::{Instant, RetryAfter, Span, Units, Window};
+
+/// The most groups that a log keeps (K).
+pub const MAX_GROUPS: usize = 32;
+
+/// [`MAX_GROUPS`], as a number of units.
+const K: u64 = MAX_GROUPS as u64;
+
+/// At most `limit` units in any `window`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The most units in any interval as long as the window.
+    pub limit: Units,
+    /// The length of the interval; an admission at t counts in [t, t + window).
+    pub window: Window,
+}
+
+/// Units that leave the window together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// When the newest of them was admitted.
+    pub newest: Instant,
+    /// How many they are; at least one.
+    pub units: u64,
+}
+
+/// The groups of a log, oldest first, each at its own instant. One more than is kept, while two are about to join.
+pub(super) type Groups = ArrayVec<Group, { MAX_GROUPS + 1 }>;
+
+/// What one window has admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowLog {
+    rule: Rule,
+    groups: Groups,
+}
+
+impl WindowLog {
+    /// A log that has admitted nothing.
+    #[must_use]
+    pub const fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            groups: Groups::new_const(),
+        }
+    }
+
+    /// A log as it was stored: groups that are all in the window.
+    pub(super) const fn restore(rule: Rule, groups: Groups) -> Self {
+        Self { rule, groups }
+    }
+
+    /// This log under another limit: what was admitted stays counted.
+    pub(super) fn with_limit(mut self, limit: Units) -> Self {
+        self.rule.limit = limit;
+        self
+    }
+
+    /// A log of another window that starts with those units of this one that are younger than it.
+    pub(super) fn within(&self, rule: Rule, now: Instant) -> Self {
+        let mut log = self.clone();
+        log.rule = rule;
+        log.expire(now);
+        log
+    }
+
+    /// The rule that it enforces.
+    #[must_use]
+    pub const fn rule(&self) -> Rule {
+        self.rule
+    }
+
+    /// The groups, oldest first.
+    #[must_use]
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// The units that the window holds. May be more than the limit after a change of the limit, or in debt.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.groups
+            .iter()
+            .fold(0, |sum: u64, group| sum.saturating_add(group.units))
+    }
+
+    /// Lets the time be `now`: what has left the window is forgotten, and what was admitted in the future (the clock
+    /// stepped back) counts as admitted now.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.expire(now);
+        let mut future = 0_u64;
+        while let Some(group) = self.groups.last().filter(|group| group.newest > now) {
+            future = future.saturating_add(group.units);
+            self.groups.pop();
+        }
+        self.admit(future, now);
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let gone = self
+            .groups
+            .iter()
+            .take_while(|group| self.end(group) <= now)
+            .count();
+        self.groups.drain(..gone);
+    }
+
+    /// When `group` leaves the window.
+    fn end(&self, group: &Group) -> Instant {
+        group.newest.plus(self.rule.window.as_span())
+    }
+
+    fn admit(&mut self, units: u64, now: Instant) {
+        if units == 0 {
+            return;
+        }
+        match self.groups.last_mut() {
+            Some(last) if last.newest == now => last.units = last.units.saturating_add(units),
+            _ => self.groups.push(Group { newest: now, units }),
+        }
+        if self.groups.len() > MAX_GROUPS {
+            self.join();
+        }
+    }
+
+    /// Joins two neighbours, dated by the newer: of the pairs of at most `2g` units together, `g = ceil(limit / K)`,
+    /// the one that keeps its older units least longer than need be.
+    ///
+    /// Such a pair exists: the `K + 1` groups hold at most `limit` units, so the `K` pairs of neighbours hold at most
+    /// `2 x limit` together, and the smallest at most `2 x limit / K`. In debt (`FORCE`) the same holds with what is
+    /// used in the limit's place.
+    fn join(&mut self) {
+        let most = self
+            .rule
+            .limit
+            .get()
+            .max(self.used())
+            .div_ceil(K)
+            .saturating_mul(2);
+        let at = self
+            .groups
+            .iter()
+            .zip(self.groups.iter().skip(1))
+            .enumerate()
+            .filter(|(_, (older, newer))| older.units.saturating_add(newer.units) <= most)
+            .min_by_key(|(_, (older, newer))| {
+                let gap = newer.newest.since(older.newest).as_micros();
+                u128::from(older.units).saturating_mul(u128::from(gap))
+            })
+            .map_or(0, |(at, _)| at);
+        if let Some(older) = self.groups.pop_at(at)
+            && let Some(newer) = self.groups.get_mut(at)
+        {
+            newer.units = newer.units.saturating_add(older.units);
+        }
+    }
+
+    /// The time until `units` of those in use have left.
+    fn time_to_free(&self, units: u64, now: Instant) -> Span {
+        let mut missing = units;
+        for group in &self.groups {
+            if missing == 0 {
+                break;
+            }
+            missing = missing.saturating_sub(group.units);
+            if missing == 0 {
+                return self.end(group).since(now);
+            }
+        }
+        Span::ZERO
+    }
+}
+
+impl Meter for WindowLog {
+    fn limit(&self) -> Units {
+        self.rule.limit
+    }
+
+    fn remaining(&self) -> u64 {
+        self.rule.limit.get().saturating_sub(self.used())
+    }
+
+    fn is_unused(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    fn retry_after(&self, cost: Units, now: Instant) -> RetryAfter {
+        let limit = self.rule.limit.get();
+        if cost.get() > limit {
+            return RetryAfter::Never;
+        }
+        let excess = self.used().saturating_add(cost.get()).saturating_sub(limit);
+        RetryAfter::After(self.time_to_free(excess, now))
+    }
+
+    fn reset_after(&self, now: Instant) -> Span {
+        self.groups
+            .last()
+            .map_or(Span::ZERO, |newest| self.end(newest).since(now))
+    }
+
+    fn charge(&mut self, units: u64, now: Instant) {
+        let debt_limit = self.rule.limit.get().saturating_mul(2);
+        let room = debt_limit.saturating_sub(self.used());
+        self.admit(units.min(room), now);
+    }
+}

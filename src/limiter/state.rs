@@ -1,0 +1,331 @@
+//! The state of a limiter as bytes: a plain string, so that a server without the module can hold it, too.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 2 | magic: `D2 4C`, which no UTF-8 text starts with |
+//! | 1 | [`VERSION`] |
+//! | 1 | shape: bit 0 GCRA, bit 1 locked out, bits 2-4 windows stored - 1, bits 5-7 windows in force - 1 |
+//! | 7 | when it was written, in microseconds since the epoch |
+//! | 7 | if locked out: for how long from then on, in microseconds |
+//!
+//! then for GCRA the limit, the window in milliseconds and the burst as varints, and, in the bytes that are left, what is
+//! in use, in ticks of `1 / limit` nanosecond: as wide as twice the burst needs, so that its width hardly ever changes;
+//!
+//! or for each window the limit and the window in milliseconds as varints, a byte with the number of groups (bits 0-5)
+//! and the width of their units (bits 6-7: 1, 2, 4 or 8 bytes), and the groups, oldest first: the lowest bytes of the
+//! microsecond when it was admitted, as many as the window needs, and the units. The full time follows from when the
+//! state was written, since no group is older than the window; so a group keeps its bytes until it leaves.
+//!
+//! Zero bytes follow up to [`MIN_LEN`]. Each state has one spelling; everything else is refused.
+
+use arrayvec::ArrayVec;
+
+use super::codec::{Reader, mask, put_integer, put_varint, put_wide, width_of};
+use super::decide::{Algorithm, Kind, Limiter};
+use super::meter::Meter;
+use super::sliding_window::{Group, Groups, MAX_GROUPS, Rule, WindowLog};
+use super::windows::{MAX_WINDOWS, Windows};
+use super::{Bucket, Instant, Quota, Span, Units, Window};
+
+/// The version of the layout that this release writes, and the newest that it reads.
+pub const VERSION: u8 = 1;
+
+/// The length of the shortest state, in bytes: longer than any integer that a server may hold in an encoding of its own.
+pub const MIN_LEN: usize = 21;
+
+/// The length of the longest state, in bytes.
+pub const MAX_LEN: usize = HEADER + TIME + MAX_WINDOWS * (5 + 6 + 1 + MAX_GROUPS * (TIME + 8));
+
+const MAGIC: [u8; 2] = [b'R' | 0x80, b'L'];
+const HEADER: usize = 4 + TIME;
+/// The bytes of an instant or of a span.
+const TIME: usize = 7;
+/// Twice the greatest limit: the most that a log can hold.
+const MAX_UNITS_IN_LOG: u64 = 2 * Units::MAX;
+
+/// A state as it is stored.
+pub type Encoded = ArrayVec<u8, MAX_LEN>;
+
+/// Why bytes are not the state of a limiter as wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// They are something else.
+    NotALimiter,
+    /// They are a limiter that uses another algorithm, this one.
+    OtherAlgorithm(Kind),
+    /// They are a limiter in a layout of this version, newer than [`VERSION`].
+    NewerVersion(u8),
+}
+
+/// The algorithm of the limiter stored in `bytes`.
+///
+/// Only the first bytes are looked at; the rest may still turn out to be unreadable.
+///
+/// # Errors
+/// [`Unreadable`] where they are not the beginning of a state.
+pub fn kind(bytes: &[u8]) -> Result<Kind, Unreadable> {
+    let (start, _) = bytes
+        .split_first_chunk::<4>()
+        .ok_or(Unreadable::NotALimiter)?;
+    match *start {
+        [a, b, 1..=VERSION, shape] if [a, b] == MAGIC => Ok(Shape(shape).kind()),
+        [a, b, version, _] if [a, b] == MAGIC && version > VERSION => {
+            Err(Unreadable::NewerVersion(version))
+        }
+        _ => Err(Unreadable::NotALimiter),
+    }
+}
+
+/// The fourth byte.
+#[derive(Clone, Copy)]
+struct Shape(u8);
+
+impl Shape {
+    const GCRA: u8 = 1;
+    const LOCKED_OUT: u8 = 2;
+
+    fn new(kind: Kind, lockout: Span, stored: usize, in_force: usize) -> Self {
+        let algorithm = match kind {
+            Kind::SlidingWindow => 0,
+            Kind::Gcra => Self::GCRA,
+        };
+        let locked_out = if lockout.is_zero() {
+            0
+        } else {
+            Self::LOCKED_OUT
+        };
+        // Lossless: both are from 1 to 8.
+        let stored = (stored.saturating_sub(1) as u8 & 7) << 2;
+        let in_force = (in_force.saturating_sub(1) as u8 & 7) << 5;
+        Self(algorithm | locked_out | stored | in_force)
+    }
+
+    const fn kind(self) -> Kind {
+        if self.0 & Self::GCRA == 0 {
+            Kind::SlidingWindow
+        } else {
+            Kind::Gcra
+        }
+    }
+
+    const fn is_locked_out(self) -> bool {
+        self.0 & Self::LOCKED_OUT != 0
+    }
+
+    fn stored(self) -> usize {
+        usize::from(self.0 >> 2 & 7).saturating_add(1)
+    }
+
+    fn in_force(self) -> usize {
+        usize::from(self.0 >> 5).saturating_add(1)
+    }
+}
+
+/// What both algorithms share.
+struct Header {
+    shape: Shape,
+    written: Instant,
+    lockout: Span,
+}
+
+impl Header {
+    fn decode(bytes: &[u8], wanted: Kind) -> Result<(Self, Reader<'_>), Unreadable> {
+        let stored = kind(bytes)?;
+        if stored != wanted {
+            return Err(Unreadable::OtherAlgorithm(stored));
+        }
+        let mut reader = Reader::new(bytes);
+        let header = Self::decode_checked(&mut reader).ok_or(Unreadable::NotALimiter)?;
+        Ok((header, reader))
+    }
+
+    fn decode_checked(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.wide(3)?;
+        let shape = Shape(reader.byte()?);
+        let written = Instant::from_micros(reader.integer(TIME)?);
+        let lockout = if shape.is_locked_out() {
+            let lockout = reader.integer(TIME)?;
+            let possible = 1..=Window::MAX_MILLIS.saturating_mul(1_000);
+            possible
+                .contains(&lockout)
+                .then_some(Span::from_micros(lockout))?
+        } else {
+            Span::ZERO
+        };
+        Some(Self {
+            shape,
+            written,
+            lockout,
+        })
+    }
+
+    fn encode<A: Algorithm>(limiter: &Limiter<A>, stored: usize, in_force: usize) -> Encoded {
+        let mut out = Encoded::new();
+        let shape = Shape::new(A::KIND, limiter.lockout, stored, in_force);
+        out.extend(MAGIC);
+        out.push(VERSION);
+        out.push(shape.0);
+        put_integer(&mut out, limiter.now.as_micros(), TIME);
+        if shape.is_locked_out() {
+            put_integer(&mut out, limiter.lockout.as_micros(), TIME);
+        }
+        out
+    }
+
+    fn limiter<A>(self, algorithm: A) -> Limiter<A> {
+        Limiter {
+            now: self.written,
+            lockout: self.lockout,
+            algorithm,
+            moved: false,
+            touched: false,
+        }
+    }
+}
+
+impl TryFrom<&[u8]> for Limiter<Bucket> {
+    type Error = Unreadable;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let (header, mut body) = Header::decode(bytes, Kind::Gcra)?;
+        decode_bucket(&header, &mut body, bytes.len())
+            .map(|bucket| header.limiter(bucket))
+            .ok_or(Unreadable::NotALimiter)
+    }
+}
+
+pub(super) fn encode_bucket(limiter: &Limiter<Bucket>) -> Encoded {
+    let bucket = &limiter.algorithm;
+    let quota = bucket.quota();
+    let mut out = Header::encode(limiter, 1, 1);
+    put_varint(&mut out, quota.limit().get());
+    put_varint(&mut out, quota.window().as_millis());
+    put_varint(&mut out, quota.burst().get());
+    let width = in_use_width(quota, bucket.in_use(), out.len());
+    put_wide(&mut out, bucket.in_use(), width);
+    out
+}
+
+fn decode_bucket(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Bucket> {
+    if header.shape.stored() != 1 || header.shape.in_force() != 1 {
+        return None;
+    }
+    let limit = Units::new(body.varint()?)?;
+    let window = Window::from_millis(body.varint()?)?;
+    let burst = Units::new(body.varint()?)?;
+    let quota = Quota::new(limit, window, burst).ok()?;
+    let width = body.rest().len();
+    let in_use = body.wide(width)?;
+    let used = in_use > 0 || !header.lockout.is_zero();
+    let spelled_so = width == in_use_width(quota, in_use, len.checked_sub(width)?);
+    if used && spelled_so {
+        Bucket::restore(quota, in_use)
+    } else {
+        None
+    }
+}
+
+/// The width of what is in use of `quota`, after `before` bytes.
+fn in_use_width(quota: Quota, in_use: u128, before: usize) -> usize {
+    width_of(quota.capacity().saturating_mul(2).max(in_use)).max(MIN_LEN.saturating_sub(before))
+}
+
+impl TryFrom<&[u8]> for Limiter<Windows> {
+    type Error = Unreadable;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let (header, mut body) = Header::decode(bytes, Kind::SlidingWindow)?;
+        decode_windows(&header, &mut body, bytes.len())
+            .map(|windows| header.limiter(windows))
+            .ok_or(Unreadable::NotALimiter)
+    }
+}
+
+pub(super) fn encode_windows(limiter: &Limiter<Windows>) -> Encoded {
+    let windows = &limiter.algorithm;
+    let mut out = Header::encode(limiter, windows.count(), windows.count_in_force());
+    for log in windows.logs() {
+        encode_log(log, &mut out);
+    }
+    let padding = MIN_LEN.saturating_sub(out.len());
+    out.extend(std::iter::repeat_n(0, padding));
+    out
+}
+
+fn decode_windows(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Windows> {
+    let stored = header.shape.stored();
+    let in_force = header.shape.in_force();
+    let mut windows = Windows::of(decode_log(body, header.written)?);
+    for at in 1..stored {
+        windows.restore(decode_log(body, header.written)?, at < in_force)?;
+    }
+    let padding = body.rest();
+    let padded_so = padding.is_empty() || len == MIN_LEN && padding.iter().all(|byte| *byte == 0);
+    let used = !header.lockout.is_zero() || windows.logs().any(|log| !log.is_unused());
+    (in_force <= stored && padded_so && used).then_some(windows)
+}
+
+/// The bytes of a group's time: enough to tell apart all microseconds of the window.
+fn time_width(window: Window) -> usize {
+    width_of(u128::from(window.as_span().as_micros()))
+}
+
+/// The code of the width of a log's units, and that width in bytes.
+const fn units_width(most: u64) -> (u8, usize) {
+    match most {
+        0..=0xff => (0, 1),
+        0x100..=0xffff => (1, 2),
+        0x1_0000..=0xffff_ffff => (2, 4),
+        _ => (3, 8),
+    }
+}
+
+fn encode_log(log: &WindowLog, out: &mut Encoded) {
+    let Rule { limit, window } = log.rule();
+    let groups = log.groups();
+    let most = groups.iter().map(|group| group.units).fold(0, u64::max);
+    let (code, units_width) = units_width(most);
+    let time_width = time_width(window);
+    put_varint(out, limit.get());
+    put_varint(out, window.as_millis());
+    // Lossless: at most 32 groups.
+    out.push(groups.len() as u8 | code << 6);
+    for group in groups {
+        put_integer(out, group.newest.as_micros(), time_width);
+        put_integer(out, group.units, units_width);
+    }
+}
+
+fn decode_log(body: &mut Reader<'_>, written: Instant) -> Option<WindowLog> {
+    let limit = Units::new(body.varint()?)?;
+    let window = Window::from_millis(body.varint()?)?;
+    let byte = body.byte()?;
+    let count = usize::from(byte & 0x3f);
+    let code = byte >> 6;
+    if count > MAX_GROUPS {
+        return None;
+    }
+    let time_width = time_width(window);
+    let mask = mask(time_width);
+    let span = window.as_span().as_micros();
+    let unit_bytes = 1 << code;
+    let mut groups = Groups::new();
+    let mut total = 0_u64;
+    let mut most = 0_u64;
+    let mut previous_age = span;
+    for _ in 0..count {
+        let time = body.integer(time_width)?;
+        let units = body.integer(unit_bytes)?;
+        let age = written.as_micros().wrapping_sub(time) & mask;
+        if units == 0 || age >= previous_age {
+            return None;
+        }
+        let newest = Instant::from_micros(written.as_micros().checked_sub(age)?);
+        total = total.saturating_add(units);
+        most = most.max(units);
+        previous_age = age;
+        groups.push(Group { newest, units });
+    }
+    let possible = total <= MAX_UNITS_IN_LOG && code == units_width(most).0;
+    possible.then(|| WindowLog::restore(Rule { limit, window }, groups))
+}

@@ -1,0 +1,198 @@
+//! Several sliding windows on one key.
+
+use arrayvec::ArrayVec;
+
+use super::meter::{Meter, Meters};
+use super::sliding_window::{Rule, WindowLog};
+use super::{Instant, Span};
+
+/// The most windows that one request may name, and that one key keeps.
+pub const MAX_WINDOWS: usize = 8;
+
+/// The windows that a request names: from 1 to [`MAX_WINDOWS`], each of another length, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    first: Rule,
+    others: ArrayVec<Rule, { MAX_WINDOWS - 1 }>,
+}
+
+/// Why a window cannot be added to [`Rules`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RulesError {
+    /// There are [`MAX_WINDOWS`] already.
+    TooMany,
+    /// There is one of that length already.
+    Duplicate,
+}
+
+impl Rules {
+    /// One window.
+    #[must_use]
+    pub const fn new(rule: Rule) -> Self {
+        Self {
+            first: rule,
+            others: ArrayVec::new_const(),
+        }
+    }
+
+    /// Adds another window.
+    ///
+    /// # Errors
+    /// [`RulesError::Duplicate`] where there is one of the same length, [`RulesError::TooMany`] where there are
+    /// [`MAX_WINDOWS`].
+    pub fn add(&mut self, rule: Rule) -> Result<(), RulesError> {
+        if self.iter().any(|other| other.window == rule.window) {
+            return Err(RulesError::Duplicate);
+        }
+        self.others.try_push(rule).map_err(|_| RulesError::TooMany)
+    }
+
+    /// The windows, in the order in which they were named.
+    pub fn iter(&self) -> impl Iterator<Item = Rule> {
+        std::iter::once(self.first).chain(self.others.iter().copied())
+    }
+}
+
+/// The logs of the windows that the last request named, in its order, and after them those of windows named earlier
+/// that still hold units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Windows {
+    first: WindowLog,
+    others: ArrayVec<WindowLog, { MAX_WINDOWS - 1 }>,
+    /// How many of `others` the last request named.
+    others_in_force: usize,
+}
+
+impl Windows {
+    /// Windows that have admitted nothing.
+    #[must_use]
+    pub fn new(rules: &Rules) -> Self {
+        Self {
+            first: WindowLog::new(rules.first),
+            others: rules.others.iter().copied().map(WindowLog::new).collect(),
+            others_in_force: rules.others.len(),
+        }
+    }
+
+    /// Windows with only a first log, to which [`Windows::restore`] adds the others.
+    pub(super) fn of(first: WindowLog) -> Self {
+        Self {
+            first,
+            others: ArrayVec::new(),
+            others_in_force: 0,
+        }
+    }
+
+    /// Adds a log as it was stored, in force or only kept. `None` where that cannot be: one of that length is there
+    /// already, there are [`MAX_WINDOWS`], or it is kept for nothing.
+    pub(super) fn restore(&mut self, log: WindowLog, in_force: bool) -> Option<()> {
+        let same_length = |other: &WindowLog| other.rule().window == log.rule().window;
+        if self.logs().any(same_length) || (!in_force && log.is_unused()) {
+            return None;
+        }
+        self.others.try_push(log).ok()?;
+        if in_force {
+            self.others_in_force = self.others.len();
+        }
+        Some(())
+    }
+
+    /// All logs, those in force first.
+    pub fn logs(&self) -> impl Iterator<Item = &WindowLog> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// How many logs there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.others.len().saturating_add(1)
+    }
+
+    /// How many of the logs are in force.
+    #[must_use]
+    pub const fn count_in_force(&self) -> usize {
+        self.others_in_force.saturating_add(1)
+    }
+
+    /// The logs in force.
+    pub(super) fn in_force(&self) -> Meters<'_, WindowLog> {
+        Meters {
+            first: &self.first,
+            others: self.others.get(..self.others_in_force).unwrap_or_default(),
+        }
+    }
+
+    /// Takes `units` from every window in force.
+    pub(super) fn charge(&mut self, units: u64, now: Instant) {
+        self.first.charge(units, now);
+        for log in self.others.iter_mut().take(self.others_in_force) {
+            log.charge(units, now);
+        }
+    }
+
+    /// Lets the time be `now`.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.first.advance(now);
+        for log in &mut self.others {
+            log.advance(now);
+        }
+    }
+
+    /// The time until nothing that is stored matters any more.
+    pub(super) fn idle_after(&self, now: Instant) -> Span {
+        self.logs()
+            .map(|log| log.reset_after(now))
+            .fold(Span::ZERO, Span::max)
+    }
+
+    /// Puts `rules` in force. Returns whether anything changed.
+    ///
+    /// What was admitted stays counted: a window that is stored keeps its log under the new limit; one that is not
+    /// starts with the units of the longest stored one; and one no longer named stays, neither enforced nor charged,
+    /// until it has emptied. Where that would be more than [`MAX_WINDOWS`], the one that empties first makes room.
+    pub(super) fn adopt(&mut self, rules: &Rules, now: Instant) -> bool {
+        let in_force = self.logs().take(self.count_in_force()).map(WindowLog::rule);
+        if in_force.eq(rules.iter()) {
+            return false;
+        }
+        let mut stored: ArrayVec<WindowLog, MAX_WINDOWS> = self.logs().cloned().collect();
+        let longest = stored.iter().max_by_key(|log| log.rule().window).cloned();
+        self.first = take(&mut stored, longest.as_ref(), rules.first, now);
+        self.others = rules
+            .others
+            .iter()
+            .map(|rule| take(&mut stored, longest.as_ref(), *rule, now))
+            .collect();
+        self.others_in_force = self.others.len();
+
+        stored.retain(|log| !log.is_unused());
+        while stored.len() > self.others.remaining_capacity() {
+            let first_to_empty = stored
+                .iter()
+                .enumerate()
+                .min_by_key(|(_, log)| log.reset_after(now))
+                .map_or(0, |(at, _)| at);
+            stored.pop_at(first_to_empty);
+        }
+        self.others.extend(stored);
+        true
+    }
+}
+
+/// The log for `rule`: the stored one of that length, taken out; else what the longest holds that is young enough.
+fn take(
+    stored: &mut ArrayVec<WindowLog, MAX_WINDOWS>,
+    longest: Option<&WindowLog>,
+    rule: Rule,
+    now: Instant,
+) -> WindowLog {
+    let kept = stored
+        .iter()
+        .position(|log| log.rule().window == rule.window)
+        .and_then(|at| stored.pop_at(at));
+    match (kept, longest) {
+        (Some(log), _) => log.with_limit(rule.limit),
+        (None, Some(longest)) => longest.within(rule, now),
+        (None, None) => WindowLog::new(rule),
+    }
+}
