@@ -1,4 +1,7 @@
-//! Rate limits decided inside the server.
+//! `redis-ratelimit`: a Redis and Valkey module whose commands decide rate limits inside the server.
+//!
+//! [`limiter`] holds the algorithms, pure and without knowledge of Redis. The commands parse, decide, store and reply;
+//! the server module has all unsafe code. The README says how to use it.
 
 // A panic would take the user's server down: nothing that can panic is allowed here. (Not in `Cargo.toml`, whose lints
 // hold for the tests, too.)
@@ -15,3 +18,60 @@
 )]
 
 pub mod limiter;
+
+mod commands;
+mod server;
+
+use redis_module::{Context, RedisString, Status};
+
+/// Called by the server when it loads the module.
+fn start(ctx: &Context, arguments: &[RedisString]) -> Status {
+    match set_up(ctx, arguments) {
+        Ok(()) => Status::Ok,
+        Err(why) => {
+            ctx.log_warning(&format!("redis-ratelimit does not load: {why}"));
+            Status::Err
+        }
+    }
+}
+
+fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
+    server::prepare(ctx.ctx)?;
+    if let Some(argument) = arguments.first() {
+        let argument = argument.as_slice().escape_ascii();
+        return Err(format!("unknown argument '{argument}': it takes none"));
+    }
+    commands::register_all(ctx.ctx)
+}
+
+/// What the server finds in the library.
+#[allow(
+    missing_docs,
+    reason = "the macro's functions are the server's business"
+)]
+mod entry {
+    use redis_module::redis_module;
+
+    use super::start;
+
+    /// The version as `MODULE LIST` shows it: 10,000 for each major release, 100 for each minor one.
+    const VERSION: i32 = 10_000 * number(env!("CARGO_PKG_VERSION_MAJOR"))
+        + 100 * number(env!("CARGO_PKG_VERSION_MINOR"))
+        + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+    const fn number(digits: &str) -> i32 {
+        match i32::from_str_radix(digits, 10) {
+            Ok(number) => number,
+            Err(_) => 0,
+        }
+    }
+
+    redis_module! {
+        name: "ratelimit",
+        version: VERSION,
+        // The system's: the commands allocate nothing, and the server's cannot be used in tests.
+        allocator: (std::alloc::System, std::alloc::System),
+        data_types: [],
+        init: start,
+    }
+}

@@ -1,7 +1,7 @@
 //! One key's limiter, whatever its algorithm: what it answers, and what has to be stored afterwards.
 
 use super::meter::{Meter, Meters};
-use super::state::Encoded;
+use super::state::{self, Encoded};
 use super::{
     Bucket, Decision, Demand, Instant, Quota, Rules, Span, Units, Unreadable, WindowLog, Windows,
 };
@@ -43,6 +43,15 @@ pub trait Algorithm: Sized {
 
     /// The time until nothing that is stored matters any more.
     fn idle_after(&self, now: Instant) -> Span;
+
+    /// The bytes to store a limiter as.
+    fn encode(limiter: &Limiter<Self>) -> Encoded;
+
+    /// The limiter stored in `bytes`, at the time when it was stored.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
+    fn decode(bytes: &[u8]) -> Result<Limiter<Self>, Unreadable>;
 }
 
 impl Algorithm for Windows {
@@ -72,6 +81,14 @@ impl Algorithm for Windows {
 
     fn idle_after(&self, now: Instant) -> Span {
         self.idle_after(now)
+    }
+
+    fn encode(limiter: &Limiter<Self>) -> Encoded {
+        state::encode_windows(limiter)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Limiter<Self>, Unreadable> {
+        state::decode_windows(bytes)
     }
 }
 
@@ -106,6 +123,14 @@ impl Algorithm for Bucket {
 
     fn idle_after(&self, now: Instant) -> Span {
         self.reset_after(now)
+    }
+
+    fn encode(limiter: &Limiter<Self>) -> Encoded {
+        state::encode_bucket(limiter)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Limiter<Self>, Unreadable> {
+        state::decode_bucket(bytes)
     }
 }
 
@@ -150,10 +175,7 @@ impl<A: Algorithm> Limiter<A> {
         bytes: Option<&[u8]>,
         parameters: &A::Parameters,
         now: Instant,
-    ) -> Result<Self, Unreadable>
-    where
-        Self: for<'a> TryFrom<&'a [u8], Error = Unreadable>,
-    {
+    ) -> Result<Self, Unreadable> {
         let Some(bytes) = bytes else {
             return Ok(Self {
                 now,
@@ -173,11 +195,8 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
-    pub fn read(bytes: &[u8], now: Instant) -> Result<Self, Unreadable>
-    where
-        Self: for<'a> TryFrom<&'a [u8], Error = Unreadable>,
-    {
-        let mut limiter = Self::try_from(bytes)?;
+    pub fn read(bytes: &[u8], now: Instant) -> Result<Self, Unreadable> {
+        let mut limiter = A::decode(bytes)?;
         let written = limiter.now;
         limiter.moved = now < written;
         limiter.lockout = limiter.lockout.less(now.since(written));
@@ -226,38 +245,28 @@ impl<A: Algorithm> Limiter<A> {
         self.moved || self.touched
     }
 
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        A::encode(self)
+    }
+
     /// When the limiter no longer matters: the whole quota is back and the block over.
     #[must_use]
     pub fn expires_at(&self) -> Instant {
         self.now
             .plus(self.algorithm.idle_after(self.now).max(self.lockout))
     }
-}
 
-impl Limiter<Windows> {
-    /// The windows and what they hold.
+    /// The algorithm's share of it.
     #[must_use]
-    pub const fn windows(&self) -> &Windows {
+    pub const fn algorithm(&self) -> &A {
         &self.algorithm
     }
 
-    /// The bytes to store.
+    /// The time for which it still denies everything.
     #[must_use]
-    pub fn encode(&self) -> Encoded {
-        super::state::encode_windows(self)
-    }
-}
-
-impl Limiter<Bucket> {
-    /// The bucket.
-    #[must_use]
-    pub const fn bucket(&self) -> &Bucket {
-        &self.algorithm
-    }
-
-    /// The bytes to store.
-    #[must_use]
-    pub fn encode(&self) -> Encoded {
-        super::state::encode_bucket(self)
+    pub const fn lockout(&self) -> Span {
+        self.lockout
     }
 }

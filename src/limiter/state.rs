@@ -183,15 +183,11 @@ impl Header {
     }
 }
 
-impl TryFrom<&[u8]> for Limiter<Bucket> {
-    type Error = Unreadable;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let (header, mut body) = Header::decode(bytes, Kind::Gcra)?;
-        decode_bucket(&header, &mut body, bytes.len())
-            .map(|bucket| header.limiter(bucket))
-            .ok_or(Unreadable::NotALimiter)
-    }
+pub(super) fn decode_bucket(bytes: &[u8]) -> Result<Limiter<Bucket>, Unreadable> {
+    let (header, mut body) = Header::decode(bytes, Kind::Gcra)?;
+    bucket(&header, &mut body, bytes.len())
+        .map(|bucket| header.limiter(bucket))
+        .ok_or(Unreadable::NotALimiter)
 }
 
 pub(super) fn encode_bucket(limiter: &Limiter<Bucket>) -> Encoded {
@@ -206,7 +202,7 @@ pub(super) fn encode_bucket(limiter: &Limiter<Bucket>) -> Encoded {
     out
 }
 
-fn decode_bucket(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Bucket> {
+fn bucket(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Bucket> {
     if header.shape.stored() != 1 || header.shape.in_force() != 1 {
         return None;
     }
@@ -230,15 +226,11 @@ fn in_use_width(quota: Quota, in_use: u128, before: usize) -> usize {
     width_of(quota.capacity().saturating_mul(2).max(in_use)).max(MIN_LEN.saturating_sub(before))
 }
 
-impl TryFrom<&[u8]> for Limiter<Windows> {
-    type Error = Unreadable;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let (header, mut body) = Header::decode(bytes, Kind::SlidingWindow)?;
-        decode_windows(&header, &mut body, bytes.len())
-            .map(|windows| header.limiter(windows))
-            .ok_or(Unreadable::NotALimiter)
-    }
+pub(super) fn decode_windows(bytes: &[u8]) -> Result<Limiter<Windows>, Unreadable> {
+    let (header, mut body) = Header::decode(bytes, Kind::SlidingWindow)?;
+    windows(&header, &mut body, bytes.len())
+        .map(|windows| header.limiter(windows))
+        .ok_or(Unreadable::NotALimiter)
 }
 
 pub(super) fn encode_windows(limiter: &Limiter<Windows>) -> Encoded {
@@ -252,7 +244,7 @@ pub(super) fn encode_windows(limiter: &Limiter<Windows>) -> Encoded {
     out
 }
 
-fn decode_windows(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Windows> {
+fn windows(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Windows> {
     let stored = header.shape.stored();
     let in_force = header.shape.in_force();
     let mut windows = Windows::of(decode_log(body, header.written)?);

@@ -1,0 +1,44 @@
+//! `RL.CHECK key limit window [limit window ...] [COST n] [ATMOST | FORCE] [BLOCK duration]`
+
+use super::arguments::Arguments;
+use super::decide::{
+    BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW, decide,
+};
+use super::options::{Options, Taken};
+use crate::limiter::{Rules, Windows};
+use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
+
+pub(super) struct Check;
+
+impl Command for Check {
+    const SPEC: Spec = Spec {
+        name: c"rl.check",
+        flags: FLAGS,
+        categories: CATEGORIES,
+        core_categories: CORE_CATEGORIES,
+        arity: -4,
+        keys: Keys::First,
+        key_flags: KEY_FLAGS,
+        summary:
+            c"Asks a sliding-window rate limiter whether a request may go on, and charges it if so.",
+        complexity: c"O(1) for each window",
+        since: c"0.1.0",
+        arguments: &[
+            KEY,
+            Argument::new(c"rule", Kind::Block(&[LIMIT, WINDOW])).multiple(),
+            COST,
+            MODE,
+            BLOCK,
+        ],
+    };
+
+    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+        let mut arguments = Arguments::from(call, 2);
+        let mut rules = Rules::new(arguments.rule()?);
+        while arguments.another_pair() {
+            rules.add(arguments.rule()?)?;
+        }
+        let demand = Options::parse(&mut arguments, Taken::Decision)?.demand();
+        decide::<Windows>(call, &rules, &demand)
+    }
+}

@@ -1,0 +1,66 @@
+//! What the decision commands share: decide, store what has to be stored, reply.
+
+use std::ffi::CStr;
+
+use redis_module::raw::{
+    REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RW, REDISMODULE_CMD_KEY_UPDATE,
+};
+
+use super::refusals::NOT_A_LIMITER;
+use super::reply::row;
+use crate::limiter::{Algorithm, Demand, Limiter, MIN_LEN};
+use crate::server::{Argument, Call, Key, Kind, Refusal, Stored};
+
+/// Decides `demand` on the limiter in the key that is the first argument.
+pub(super) fn decide<A: Algorithm>(
+    call: &Call<'_>,
+    parameters: &A::Parameters,
+    demand: &Demand,
+) -> Result<(), Refusal> {
+    let mut key = Key::write(call, 1)?;
+    let mut limiter = Limiter::<A>::open(state(&key)?, parameters, call.now())?;
+    let decision = limiter.decide(demand);
+    if limiter.must_be_stored() {
+        key.store(&limiter.encode(), limiter.expires_at())?;
+    }
+    call.reply_integers(&row(&decision));
+    Ok(())
+}
+
+/// The state that a key holds, if it exists.
+pub(super) fn state<'a>(key: &'a Key<'_>) -> Result<Option<&'a [u8]>, Refusal> {
+    match key.stored(MIN_LEN) {
+        Stored::Nothing => Ok(None),
+        Stored::Bytes(bytes) => Ok(Some(bytes)),
+        Stored::SomethingElse => Err(NOT_A_LIMITER),
+    }
+}
+
+/// The flags of a decision command.
+pub(super) const FLAGS: &CStr = c"write deny-oom fast";
+/// Its ACL categories, and those of them that every server knows.
+pub(super) const CATEGORIES: &CStr = c"ratelimit write fast";
+pub(super) const CORE_CATEGORIES: &CStr = c"write fast";
+/// What it does with its key.
+pub(super) const KEY_FLAGS: u32 =
+    REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_ACCESS | REDISMODULE_CMD_KEY_UPDATE;
+
+/// Its key.
+pub(super) const KEY: Argument = Argument::new(c"key", Kind::Key);
+/// Its limit.
+pub(super) const LIMIT: Argument = Argument::new(c"limit", Kind::Integer);
+/// Its window.
+pub(super) const WINDOW: Argument = Argument::new(c"window", Kind::String);
+/// `COST n`
+pub(super) const COST: Argument = Argument::option(c"COST", c"cost", Kind::Integer);
+/// `ATMOST | FORCE`
+pub(super) const MODE: Argument = Argument::new(
+    c"mode",
+    Kind::OneOf(&[
+        Argument::word(c"ATMOST", c"atmost"),
+        Argument::word(c"FORCE", c"force"),
+    ]),
+)
+.optional();
+/// `BLOCK duration`
+pub(super) const BLOCK: Argument = Argument::option(c"BLOCK", c"duration", Kind::String);

@@ -1,0 +1,43 @@
+//! `RL.GCRA key limit window [BURST n] [COST n] [ATMOST | FORCE] [BLOCK duration]`
+
+use super::arguments::Arguments;
+use super::decide::{
+    BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW, decide,
+};
+use super::options::{Options, Taken};
+use crate::limiter::{Bucket, Quota};
+use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
+
+pub(super) struct Gcra;
+
+impl Command for Gcra {
+    const SPEC: Spec = Spec {
+        name: c"rl.gcra",
+        flags: FLAGS,
+        categories: CATEGORIES,
+        core_categories: CORE_CATEGORIES,
+        arity: -4,
+        keys: Keys::First,
+        key_flags: KEY_FLAGS,
+        summary: c"Asks a GCRA (token bucket) rate limiter whether a request may go on, and charges it if so.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arguments: &[
+            KEY,
+            LIMIT,
+            WINDOW,
+            Argument::option(c"BURST", c"burst", Kind::Integer),
+            COST,
+            MODE,
+            BLOCK,
+        ],
+    };
+
+    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+        let mut arguments = Arguments::from(call, 2);
+        let rule = arguments.rule()?;
+        let options = Options::parse(&mut arguments, Taken::DecisionAndBurst)?;
+        let quota = Quota::new(rule.limit, rule.window, options.burst.unwrap_or(rule.limit))?;
+        decide::<Bucket>(call, &quota, &options.demand())
+    }
+}

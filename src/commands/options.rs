@@ -1,0 +1,80 @@
+//! The options of the decision commands: words in any case and any order, each at most once.
+
+use super::arguments::{Arguments, units, window};
+use super::refusals::{BLOCK, BURST, COST, SYNTAX};
+use crate::limiter::{Demand, Mode, Units, Window};
+use crate::server::Refusal;
+
+/// The options that were given.
+#[derive(Debug, Default)]
+pub(super) struct Options {
+    cost: Option<Units>,
+    /// `BURST`.
+    pub(super) burst: Option<Units>,
+    mode: Option<Mode>,
+    block: Option<Window>,
+}
+
+/// A set of options that a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// `COST`.
+    Cost,
+    /// `COST`, `ATMOST` or `FORCE`, `BLOCK`.
+    Decision,
+    /// The same and `BURST`.
+    DecisionAndBurst,
+}
+
+impl Options {
+    /// Reads what is left of the arguments.
+    pub(super) fn parse(arguments: &mut Arguments<'_>, taken: Taken) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        let decides = taken != Taken::Cost;
+        while let Some(word) = arguments.next() {
+            if word.eq_ignore_ascii_case(b"cost") {
+                set(&mut options.cost, value(arguments, units, COST)?)?;
+            } else if word.eq_ignore_ascii_case(b"burst") && taken == Taken::DecisionAndBurst {
+                set(&mut options.burst, value(arguments, units, BURST)?)?;
+            } else if word.eq_ignore_ascii_case(b"atmost") && decides {
+                set(&mut options.mode, Mode::AtMost)?;
+            } else if word.eq_ignore_ascii_case(b"force") && decides {
+                set(&mut options.mode, Mode::Force)?;
+            } else if word.eq_ignore_ascii_case(b"block") && decides {
+                set(&mut options.block, value(arguments, window, BLOCK)?)?;
+            } else {
+                return Err(SYNTAX);
+            }
+        }
+        // What is forced is never denied, so there would be nothing to start a block.
+        if options.mode == Some(Mode::Force) && options.block.is_some() {
+            return Err(SYNTAX);
+        }
+        Ok(options)
+    }
+
+    /// What the request asks for.
+    pub(super) fn demand(&self) -> Demand {
+        Demand {
+            cost: self.cost.unwrap_or(Units::ONE),
+            mode: self.mode.unwrap_or(Mode::AllOrNothing),
+            block: self.block,
+        }
+    }
+}
+
+/// The value of an option.
+fn value<T>(
+    arguments: &mut Arguments<'_>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+    error: Refusal,
+) -> Result<T, Refusal> {
+    parse(arguments.next().ok_or(SYNTAX)?).ok_or(error)
+}
+
+fn set<T>(option: &mut Option<T>, value: T) -> Result<(), Refusal> {
+    match option.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(SYNTAX),
+    }
+}

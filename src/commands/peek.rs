@@ -1,0 +1,48 @@
+//! `RL.PEEK key [COST n]`
+
+use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
+
+use super::arguments::Arguments;
+use super::decide::{COST, KEY, state};
+use super::options::{Options, Taken};
+use super::reply::row;
+use crate::limiter::{self, Bucket, Limiter, Windows};
+use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+
+pub(super) struct Peek;
+
+impl Command for Peek {
+    const SPEC: Spec = Spec {
+        name: c"rl.peek",
+        flags: c"readonly fast",
+        categories: c"ratelimit read fast",
+        core_categories: c"read fast",
+        arity: -2,
+        keys: Keys::First,
+        key_flags: REDISMODULE_CMD_KEY_RO | REDISMODULE_CMD_KEY_ACCESS,
+        summary: c"Tells whether a request would be granted by the rate limiter in a key, without charging it.",
+        complexity: c"O(1)",
+        since: c"0.1.0",
+        arguments: &[KEY, COST],
+    };
+
+    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+        let cost = Options::parse(&mut Arguments::from(call, 2), Taken::Cost)?
+            .demand()
+            .cost;
+        let key = Key::read(call, 1)?;
+        let now = call.now();
+        let decision = match state(&key)? {
+            None => None,
+            Some(state) => match limiter::kind(state)? {
+                limiter::Kind::SlidingWindow => Limiter::<Windows>::read(state, now)?.peek(cost),
+                limiter::Kind::Gcra => Limiter::<Bucket>::read(state, now)?.peek(cost),
+            },
+        };
+        match decision {
+            Some(decision) => call.reply_integers(&row(&decision)),
+            None => call.reply_null(),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! The errors, in one place: each begins with a code, names the argument and its range, and repeats nothing that the
+//! client sent.
+
+use crate::limiter::{Kind, QuotaError, RulesError, Unreadable, VERSION};
+use crate::server::Refusal;
+
+pub(super) const SYNTAX: Refusal = Refusal::Error(c"ERR syntax error");
+pub(super) const LIMIT: Refusal =
+    Refusal::Error(c"ERR limit must be an integer from 1 to 4294967295");
+pub(super) const COST: Refusal =
+    Refusal::Error(c"ERR cost must be an integer from 1 to 4294967295");
+pub(super) const BURST: Refusal =
+    Refusal::Error(c"ERR burst must be an integer from 1 to 4294967295");
+pub(super) const WINDOW: Refusal = Refusal::Error(
+    c"ERR window must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
+);
+pub(super) const BLOCK: Refusal = Refusal::Error(
+    c"ERR block must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
+);
+pub(super) const NOT_A_LIMITER: Refusal =
+    Refusal::Error(c"WRONGTYPE the key holds a value that is not a rate limiter");
+
+impl From<QuotaError> for Refusal {
+    fn from(error: QuotaError) -> Self {
+        Self::Error(match error {
+            QuotaError::TooFast => {
+                c"ERR limit must be at most one unit per nanosecond of the window"
+            }
+            QuotaError::RefillsTooSlowly => {
+                c"ERR burst must refill within 100 years (burst x window / limit)"
+            }
+        })
+    }
+}
+
+impl From<RulesError> for Refusal {
+    fn from(error: RulesError) -> Self {
+        Self::Error(match error {
+            RulesError::TooMany => c"ERR window must be named at most 8 times",
+            RulesError::Duplicate => c"ERR window must differ from the other windows named",
+        })
+    }
+}
+
+impl From<Unreadable> for Refusal {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::NotALimiter => NOT_A_LIMITER,
+            Unreadable::OtherAlgorithm(Kind::Gcra) => Self::Error(
+                c"WRONGTYPE the key holds a gcra limiter (RL.GCRA), not a sliding-window one (RL.CHECK)",
+            ),
+            Unreadable::OtherAlgorithm(Kind::SlidingWindow) => Self::Error(
+                c"WRONGTYPE the key holds a sliding-window limiter (RL.CHECK), not a gcra one (RL.GCRA)",
+            ),
+            Unreadable::NewerVersion(version) => Self::Numbered(
+                "ERR the key holds a limiter in state version ",
+                version,
+                const {
+                    assert!(VERSION == 1, "the text below names it");
+                    ": a newer redis-ratelimit is needed, this one reads version 1"
+                },
+            ),
+        }
+    }
+}

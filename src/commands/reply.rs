@@ -1,0 +1,25 @@
+//! The reply that the decision commands share.
+
+use crate::limiter::{Decision, RetryAfter, Span};
+
+/// The five integers: granted, limit, remaining, retry_after and reset_after in milliseconds, rounded up.
+pub(super) fn row(decision: &Decision) -> [i64; 5] {
+    [
+        integer(decision.granted),
+        integer(decision.limit.get()),
+        integer(decision.remaining),
+        match decision.retry_after {
+            RetryAfter::After(span) => millis(span),
+            RetryAfter::Never => -1,
+        },
+        millis(decision.reset_after),
+    ]
+}
+
+fn millis(span: Span) -> i64 {
+    integer(span.as_millis_ceil())
+}
+
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

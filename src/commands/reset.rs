@@ -1,0 +1,51 @@
+//! `RL.RESET key [key ...]`
+
+use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
+
+use super::decide::{KEY, state};
+use crate::limiter::{self, Algorithm, Bucket, Unreadable, Windows};
+use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+
+pub(super) struct Reset;
+
+impl Command for Reset {
+    const SPEC: Spec = Spec {
+        name: c"rl.reset",
+        flags: c"write",
+        categories: c"ratelimit write slow",
+        core_categories: c"write slow",
+        arity: -2,
+        keys: Keys::All,
+        key_flags: REDISMODULE_CMD_KEY_RM | REDISMODULE_CMD_KEY_DELETE,
+        summary: c"Forgets rate limiters, and the blocks on them.",
+        complexity: c"O(N) for N keys",
+        since: c"0.1.0",
+        arguments: &[KEY.multiple()],
+    };
+
+    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+        let keys = 1..call.count();
+        // All are looked at before the first is deleted, so that a refusal leaves all of them.
+        for at in keys.clone() {
+            let key = Key::write(call, at)?;
+            if let Some(state) = state(&key)? {
+                check(state)?;
+            }
+        }
+        let mut forgotten = 0_i64;
+        for at in keys {
+            let deleted = Key::write(call, at)?.delete();
+            forgotten = forgotten.saturating_add(i64::from(deleted));
+        }
+        call.reply_integer(forgotten);
+        Ok(())
+    }
+}
+
+/// Refuses what is not the state of a limiter.
+fn check(state: &[u8]) -> Result<(), Unreadable> {
+    match limiter::kind(state)? {
+        limiter::Kind::SlidingWindow => Windows::decode(state).map(|_| ()),
+        limiter::Kind::Gcra => Bucket::decode(state).map(|_| ()),
+    }
+}

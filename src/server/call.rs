@@ -1,0 +1,88 @@
+//! One call of a command: its arguments, its time, its reply.
+
+use std::ffi::{c_int, c_longlong};
+use std::slice;
+
+use redis_module::raw;
+
+use super::api::api;
+use super::{Refusal, clock};
+use crate::limiter::Instant;
+
+/// One call of a command, as long as it runs.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(super) ctx: *mut raw::RedisModuleCtx,
+    pub(super) argv: &'a [*mut raw::RedisModuleString],
+}
+
+impl<'a> Call<'a> {
+    /// # Safety
+    /// The arguments are those that the server gave to a command's handler, which has not returned yet.
+    pub(super) unsafe fn new(
+        ctx: *mut raw::RedisModuleCtx,
+        argv: *mut *mut raw::RedisModuleString,
+        argc: c_int,
+    ) -> Self {
+        let argc = usize::try_from(argc).unwrap_or(0);
+        // SAFETY: the server keeps `argc` strings at `argv` until the handler returns; it passes at least the
+        // command's name, so the pointer is not null.
+        let argv = unsafe { slice::from_raw_parts(argv, argc) };
+        Self { ctx, argv }
+    }
+
+    /// How many arguments there are, with the command's name.
+    pub(crate) const fn count(&self) -> usize {
+        self.argv.len()
+    }
+
+    /// The bytes of an argument; the command's name is the first.
+    pub(crate) fn argument(&self, at: usize) -> Option<&'a [u8]> {
+        let string = *self.argv.get(at)?;
+        let mut len = 0;
+        // SAFETY: `string` is one of the call's arguments, alive until the handler returns.
+        let bytes = unsafe { api!(RedisModule_StringPtrLen)(string, &raw mut len) };
+        // SAFETY: the server points at `len` bytes that live and stay as they are as long as the argument.
+        Some(unsafe { slice::from_raw_parts(bytes.cast(), len) })
+    }
+
+    /// The time of the call. It is read once per command: ask once, too.
+    #[allow(clippy::unused_self, reason = "a call has one time, whoever asks")]
+    pub(crate) fn now(&self) -> Instant {
+        clock::now()
+    }
+
+    /// Replies with an array of integers.
+    pub(crate) fn reply_integers(&self, values: &[i64]) {
+        let len = values.len().try_into().unwrap_or(0);
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_ReplyWithArray)(self.ctx, len) };
+        for value in values {
+            self.reply_integer(*value);
+        }
+    }
+
+    /// Replies with an integer.
+    pub(crate) fn reply_integer(&self, value: i64) {
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.ctx, c_longlong::from(value)) };
+    }
+
+    /// Replies with null.
+    pub(crate) fn reply_null(&self) {
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_ReplyWithNull)(self.ctx) };
+    }
+
+    /// Replies with an error.
+    pub(super) fn reply_refusal(&self, refusal: &Refusal) {
+        let replied = refusal.with_text(|text| {
+            // SAFETY: `ctx` is the context of this call; the server copies the text.
+            unsafe { api!(RedisModule_ReplyWithError)(self.ctx, text.as_ptr()) };
+        });
+        if replied.is_none() {
+            // SAFETY: `ctx` is the context of this call.
+            unsafe { api!(RedisModule_WrongArity)(self.ctx) };
+        }
+    }
+}

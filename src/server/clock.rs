@@ -1,0 +1,23 @@
+//! The clock.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redis_module::raw;
+
+use crate::limiter::Instant;
+
+/// The time of the command that runs: the server's own, which it reads once per command and holds still in
+/// transactions and scripts, and which its expiry uses. Redis 7.0 does not give it to modules: there, the system clock.
+pub(super) fn now() -> Instant {
+    // SAFETY: the table is written while the module loads and never afterwards.
+    let micros = match unsafe { raw::RedisModule_CachedMicroseconds } {
+        // SAFETY: takes nothing and reads one integer.
+        Some(cached) => u64::try_from(unsafe { cached() }).unwrap_or(0),
+        None => SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| {
+                u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+            }),
+    };
+    Instant::from_micros(micros)
+}

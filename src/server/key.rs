@@ -1,0 +1,178 @@
+//! One key, as long as a command has it open.
+
+use std::ffi::{c_char, c_int, c_longlong};
+use std::{ptr, slice};
+
+use redis_module::raw;
+
+use super::api::api;
+use super::{Call, Refusal};
+use crate::limiter::Instant;
+
+const READ: c_int = raw::REDISMODULE_READ as c_int;
+const WRITE: c_int = raw::REDISMODULE_WRITE as c_int;
+const OK: c_int = raw::REDISMODULE_OK as c_int;
+const EMPTY: c_int = raw::REDISMODULE_KEYTYPE_EMPTY as c_int;
+const STRING: c_int = raw::REDISMODULE_KEYTYPE_STRING as c_int;
+
+const REFUSED: Refusal = Refusal::Error(c"ERR the server refused to write the key");
+
+/// An open key.
+#[derive(Debug)]
+pub(crate) struct Key<'a> {
+    call: &'a Call<'a>,
+    name: *mut raw::RedisModuleString,
+    /// Null where a key that was opened for reading does not exist.
+    handle: *mut raw::RedisModuleKey,
+}
+
+/// What a key holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stored<'a> {
+    /// The key does not exist.
+    Nothing,
+    /// A string, these bytes.
+    Bytes(&'a [u8]),
+    /// A value of another type, or a string shorter than was asked for.
+    SomethingElse,
+}
+
+impl<'a> Key<'a> {
+    /// Opens the key named by an argument, for reading.
+    pub(crate) fn read(call: &'a Call<'a>, at: usize) -> Result<Self, Refusal> {
+        Self::open(call, at, READ)
+    }
+
+    /// Opens the key named by an argument, for reading and writing. The server deletes it first if it has expired.
+    pub(crate) fn write(call: &'a Call<'a>, at: usize) -> Result<Self, Refusal> {
+        Self::open(call, at, READ | WRITE)
+    }
+
+    fn open(call: &'a Call<'a>, at: usize, mode: c_int) -> Result<Self, Refusal> {
+        let name = *call.argv.get(at).ok_or(Refusal::WrongArity)?;
+        // SAFETY: `name` is one of the call's arguments, and outlives the handle, as the call does.
+        let handle = unsafe { api!(RedisModule_OpenKey)(call.ctx, name, mode) };
+        Ok(Self { call, name, handle })
+    }
+
+    /// What the key holds. A string of less than `min_len` bytes counts as something else and is not looked at: asking
+    /// for the bytes of an integer or of a short string would make the server store it in another encoding.
+    pub(crate) fn stored(&self, min_len: usize) -> Stored<'_> {
+        // SAFETY: the handle is open (or null, which counts as empty).
+        match unsafe { api!(RedisModule_KeyType)(self.handle) } {
+            EMPTY => Stored::Nothing,
+            STRING if self.len() >= min_len => {
+                let mut len = 0;
+                // SAFETY: the handle is open, and holds a string.
+                let bytes = unsafe { api!(RedisModule_StringDMA)(self.handle, &raw mut len, READ) };
+                if bytes.is_null() {
+                    return Stored::SomethingElse;
+                }
+                // SAFETY: the server points at `len` bytes that stay as they are until this key is written, which
+                // takes it mutably and so ends the borrow.
+                Stored::Bytes(unsafe { slice::from_raw_parts(bytes.cast(), len) })
+            }
+            _ => Stored::SomethingElse,
+        }
+    }
+
+    fn len(&self) -> usize {
+        // SAFETY: the handle is open (or null, which has no length).
+        unsafe { api!(RedisModule_ValueLength)(self.handle) }
+    }
+
+    /// Stores `state` until `expires_at`, and has replicas and the AOF do the same.
+    ///
+    /// The key must hold nothing or a string. State and expiry are replicated, not the command: a replica that decided
+    /// by itself, at another time, would decide differently.
+    pub(crate) fn store(&mut self, state: &[u8], expires_at: Instant) -> Result<(), Refusal> {
+        if self.len() != state.len() {
+            // SAFETY: the handle is open for writing.
+            let resized = unsafe { api!(RedisModule_StringTruncate)(self.handle, state.len()) };
+            if resized != OK {
+                return Err(REFUSED);
+            }
+        }
+        let mut len = 0;
+        // SAFETY: the handle is open for writing, and holds a string.
+        let bytes = unsafe { api!(RedisModule_StringDMA)(self.handle, &raw mut len, WRITE) };
+        if bytes.is_null() || len != state.len() {
+            return Err(REFUSED);
+        }
+        // SAFETY: the server gave `len` bytes to write to, until the next call on the handle; `state` is ours.
+        unsafe { ptr::copy_nonoverlapping(state.as_ptr(), bytes.cast(), len) };
+        let millis = c_longlong::try_from(expires_at.as_millis_ceil()).unwrap_or(c_longlong::MAX);
+        // SAFETY: the handle is open for writing, and holds a value.
+        unsafe { api!(RedisModule_SetAbsExpire)(self.handle, millis) };
+        self.signal_modified();
+        // SAFETY: the format names what follows: a module string, bytes with their length, a C string, an integer.
+        // The server copies all of it.
+        let replicated = unsafe {
+            api!(RedisModule_Replicate)(
+                self.call.ctx,
+                c"SET".as_ptr(),
+                c"sbcl".as_ptr(),
+                self.name,
+                state.as_ptr().cast::<c_char>(),
+                state.len(),
+                c"PXAT".as_ptr(),
+                millis,
+            )
+        };
+        if replicated != OK {
+            self.replicate_verbatim();
+        }
+        Ok(())
+    }
+
+    /// Deletes the key here, on replicas and in the AOF. Returns whether there was one.
+    pub(crate) fn delete(&mut self) -> bool {
+        // SAFETY: the handle is open.
+        if unsafe { api!(RedisModule_KeyType)(self.handle) } == EMPTY {
+            return false;
+        }
+        // SAFETY: the handle is open for writing; it stays open, on an empty key.
+        if unsafe { api!(RedisModule_DeleteKey)(self.handle) } != OK {
+            return false;
+        }
+        self.signal_modified();
+        // SAFETY: context and name are those of this call.
+        unsafe {
+            api!(RedisModule_NotifyKeyspaceEvent)(
+                self.call.ctx,
+                raw::REDISMODULE_NOTIFY_GENERIC,
+                c"del".as_ptr(),
+                self.name,
+            )
+        };
+        // SAFETY: the format names what follows, a module string.
+        let replicated = unsafe {
+            api!(RedisModule_Replicate)(self.call.ctx, c"DEL".as_ptr(), c"s".as_ptr(), self.name)
+        };
+        if replicated != OK {
+            self.replicate_verbatim();
+        }
+        true
+    }
+
+    /// Tells WATCH and client-side caches. (The server would do so by itself for every key that was opened for writing,
+    /// also where nothing was written; the module asked it not to.)
+    fn signal_modified(&self) {
+        // SAFETY: context and name are those of this call.
+        unsafe { api!(RedisModule_SignalModifiedKey)(self.call.ctx, self.name) };
+    }
+
+    /// The server knows no `SET` or `DEL` (`rename-command`): replicas decide by themselves then, which is less exact,
+    /// but keeps the limit.
+    fn replicate_verbatim(&self) {
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_ReplicateVerbatim)(self.call.ctx) };
+    }
+}
+
+impl Drop for Key<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the handle is open (or null, which is nothing to close) and not used afterwards.
+        unsafe { api!(RedisModule_CloseKey)(self.handle) };
+    }
+}

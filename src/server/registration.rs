@@ -1,0 +1,289 @@
+//! Commands as the server knows them: handler, flags, keys, documentation.
+
+use std::ffi::{CStr, c_int};
+use std::ptr;
+
+use redis_module::raw;
+
+use super::api::api;
+use super::{Call, Refusal};
+
+/// A command.
+pub(crate) trait Command {
+    /// What the server is told about it.
+    const SPEC: Spec;
+
+    /// Carries out one call and replies, or refuses, having changed nothing and replied nothing.
+    fn run(call: &Call<'_>) -> Result<(), Refusal>;
+}
+
+/// What the server is told about a command. The texts are what `COMMAND DOCS` shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
+    /// Its name, in lower case as core commands have theirs.
+    pub(crate) name: &'static CStr,
+    /// Its flags, as `RedisModule_CreateCommand` spells them.
+    pub(crate) flags: &'static CStr,
+    /// Its ACL categories, for servers that let modules set them (not Redis 7.0).
+    pub(crate) categories: &'static CStr,
+    /// The same for servers that do not let modules make categories of their own (not Redis 7.2).
+    pub(crate) core_categories: &'static CStr,
+    /// The number of arguments with the name; negative: at least as many. The server refuses calls with fewer.
+    pub(crate) arity: c_int,
+    /// Where its keys are.
+    pub(crate) keys: Keys,
+    /// What is done with them: `REDISMODULE_CMD_KEY_…`.
+    pub(crate) key_flags: u32,
+    /// One line.
+    pub(crate) summary: &'static CStr,
+    /// What its time depends on.
+    pub(crate) complexity: &'static CStr,
+    /// The release that it came with.
+    pub(crate) since: &'static CStr,
+    /// Its arguments.
+    pub(crate) arguments: &'static [Argument],
+}
+
+/// Which arguments are keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Keys {
+    /// The first.
+    First,
+    /// All.
+    All,
+}
+
+/// An argument, or a group of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Argument {
+    /// Its name.
+    pub(crate) name: &'static CStr,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// The word before it.
+    pub(crate) token: Option<&'static CStr>,
+    /// Whether it can be left out.
+    pub(crate) optional: bool,
+    /// Whether it can be given several times.
+    pub(crate) multiple: bool,
+}
+
+/// What an argument is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// A key.
+    Key,
+    /// An integer.
+    Integer,
+    /// Any bytes.
+    String,
+    /// A word.
+    Word,
+    /// One of several arguments.
+    OneOf(&'static [Argument]),
+    /// Several arguments together.
+    Block(&'static [Argument]),
+}
+
+impl Argument {
+    /// An argument that has to be there.
+    pub(crate) const fn new(name: &'static CStr, kind: Kind) -> Self {
+        Self {
+            name,
+            kind,
+            token: None,
+            optional: false,
+            multiple: false,
+        }
+    }
+
+    /// An option: a word with a value.
+    pub(crate) const fn option(token: &'static CStr, name: &'static CStr, kind: Kind) -> Self {
+        Self {
+            token: Some(token),
+            ..Self::new(name, kind).optional()
+        }
+    }
+
+    /// A word that stands for itself.
+    pub(crate) const fn word(token: &'static CStr, name: &'static CStr) -> Self {
+        Self {
+            token: Some(token),
+            ..Self::new(name, Kind::Word)
+        }
+    }
+
+    /// The same, but it can be left out.
+    pub(crate) const fn optional(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
+
+    /// The same, but it can be given several times.
+    pub(crate) const fn multiple(self) -> Self {
+        Self {
+            multiple: true,
+            ..self
+        }
+    }
+}
+
+/// Registers the command `C`. On failure, what the server would not do.
+///
+/// To be called while the module loads.
+pub(crate) fn register<C: Command>(ctx: *mut raw::RedisModuleCtx) -> Result<(), &'static str> {
+    let spec = C::SPEC;
+    let (first, last) = match spec.keys {
+        Keys::First => (1, 1),
+        Keys::All => (1, -1),
+    };
+    // SAFETY: the context is that of the load; the server copies the strings.
+    let created = unsafe {
+        api!(RedisModule_CreateCommand)(
+            ctx,
+            spec.name.as_ptr(),
+            Some(handle::<C>),
+            spec.flags.as_ptr(),
+            first,
+            last,
+            1,
+        )
+    };
+    if created != raw::REDISMODULE_OK as c_int {
+        return Err("create");
+    }
+    // SAFETY: as above.
+    let command = unsafe { api!(RedisModule_GetCommand)(ctx, spec.name.as_ptr()) };
+    if command.is_null() {
+        return Err("find");
+    }
+    document(command, &spec)?;
+    categorise(command, &spec)
+}
+
+/// The handler of `C` that the server calls.
+extern "C" fn handle<C: Command>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    // SAFETY: the server's own arguments, handed on; the call ends with this function.
+    let call = unsafe { Call::new(ctx, argv, argc) };
+    if let Err(refusal) = C::run(&call) {
+        call.reply_refusal(&refusal);
+    }
+    raw::REDISMODULE_OK as c_int
+}
+
+fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
+    let version = raw::RedisModuleCommandInfoVersion {
+        version: 1,
+        sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
+        sizeof_keyspec: size_of::<raw::RedisModuleCommandKeySpec>(),
+        sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
+    };
+    // SAFETY: plain C structures, for which all zeros is the valid "nothing": null pointers, zero numbers. An entry of
+    // zeros also ends a list.
+    let nothing: raw::RedisModuleCommandKeySpec = unsafe { std::mem::zeroed() };
+    let mut keys = nothing;
+    keys.flags = u64::from(spec.key_flags);
+    keys.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+    keys.bs.index.pos = 1;
+    keys.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+    keys.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 {
+        lastkey: match spec.keys {
+            Keys::First => 0,
+            Keys::All => -1,
+        },
+        keystep: 1,
+        limit: 0,
+    };
+    let mut key_specs = [keys, nothing];
+    let mut lists = Vec::new();
+    let info = raw::RedisModuleCommandInfo {
+        version: &raw const version,
+        summary: spec.summary.as_ptr(),
+        complexity: spec.complexity.as_ptr(),
+        since: spec.since.as_ptr(),
+        history: ptr::null_mut(),
+        tips: ptr::null(),
+        arity: spec.arity,
+        key_specs: key_specs.as_mut_ptr(),
+        args: list(spec.arguments, &mut lists),
+    };
+    // SAFETY: all that `info` points to lives until the end of this function; the server copies it.
+    let documented = unsafe { api!(RedisModule_SetCommandInfo)(command, &raw const info) };
+    if documented == raw::REDISMODULE_OK as c_int {
+        Ok(())
+    } else {
+        Err("document")
+    }
+}
+
+/// The arguments as the server takes them: a list that ends with an entry of zeros, kept alive in `lists`.
+fn list(
+    arguments: &[Argument],
+    lists: &mut Vec<Vec<raw::RedisModuleCommandArg>>,
+) -> *mut raw::RedisModuleCommandArg {
+    let mut entries: Vec<_> = arguments
+        .iter()
+        .map(|argument| {
+            // SAFETY: a plain C structure, for which all zeros is valid.
+            let mut entry: raw::RedisModuleCommandArg = unsafe { std::mem::zeroed() };
+            entry.name = argument.name.as_ptr();
+            entry.key_spec_index = -1;
+            entry.token = argument.token.map_or(ptr::null(), CStr::as_ptr);
+            if argument.optional {
+                entry.flags |= raw::REDISMODULE_CMD_ARG_OPTIONAL as c_int;
+            }
+            if argument.multiple {
+                entry.flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE as c_int;
+            }
+            entry.type_ = match argument.kind {
+                Kind::Key => {
+                    entry.key_spec_index = 0;
+                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
+                }
+                Kind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+                Kind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+                Kind::Word => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+                Kind::OneOf(parts) => {
+                    entry.subargs = list(parts, lists);
+                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
+                }
+                Kind::Block(parts) => {
+                    entry.subargs = list(parts, lists);
+                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
+                }
+            };
+            entry
+        })
+        .collect();
+    // SAFETY: as above.
+    entries.push(unsafe { std::mem::zeroed() });
+    let start = entries.as_mut_ptr();
+    lists.push(entries);
+    start
+}
+
+fn categorise(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
+    // SAFETY: the table is written while the module loads and never afterwards.
+    let Some(set) = (unsafe { raw::RedisModule_SetCommandACLCategories }) else {
+        return Ok(());
+    };
+    // SAFETY: as above.
+    let own_category = unsafe { raw::RedisModule_AddACLCategory }.is_some();
+    let categories = if own_category {
+        spec.categories
+    } else {
+        spec.core_categories
+    };
+    // SAFETY: `command` was just made by this module, which is still loading; the server copies the string.
+    if unsafe { set(command, categories.as_ptr()) } == raw::REDISMODULE_OK as c_int {
+        Ok(())
+    } else {
+        Err("put into its ACL categories")
+    }
+}

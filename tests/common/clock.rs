@@ -1,0 +1,83 @@
+//! A clock that stands still unless a test moves it.
+//!
+//! A small library, compiled here and preloaded into the server, answers the functions that tell the time of day from
+//! nanoseconds in a file. The monotonic clock stays real, so that the server itself goes on working.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{Server, Setup};
+
+const SOURCE: &str = include_str!("clock.c");
+
+/// Noon of some day.
+const START: Duration = Duration::from_secs(1_700_000_000);
+
+/// The time of one server.
+pub struct Clock {
+    file: File,
+    micros: AtomicU64,
+}
+
+impl Clock {
+    /// Starts a server whose time stands still.
+    pub fn start() -> (Server, Self) {
+        Self::start_with(Setup::new())
+    }
+
+    /// The same with more to set up.
+    pub fn start_with(setup: Setup) -> (Server, Self) {
+        let source = setup.dir().join("clock.c");
+        let library = setup.dir().join("clock.so");
+        let time = setup.dir().join("time");
+        fs::write(&source, SOURCE).unwrap();
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .args([&library, &source])
+            .status()
+            .unwrap();
+        assert!(compiled.success());
+        let clock = Self {
+            file: File::create(&time).unwrap(),
+            micros: AtomicU64::new(0),
+        };
+        clock.set(START);
+        let server = setup
+            .environment("LD_PRELOAD", &library)
+            .environment("TEST_CLOCK", &time)
+            .start();
+        (server, clock)
+    }
+
+    /// The time since the epoch.
+    pub fn now(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    /// Lets it be another time.
+    pub fn set(&self, now: Duration) {
+        let micros = u64::try_from(now.as_micros()).unwrap();
+        self.micros.store(micros, Ordering::Relaxed);
+        self.file
+            .write_all_at(&(micros * 1_000).to_ne_bytes(), 0)
+            .unwrap();
+    }
+
+    /// Moves it on.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now() + by);
+    }
+
+    /// Moves it on by milliseconds.
+    pub fn advance_millis(&self, millis: i64) {
+        self.advance(Duration::from_millis(u64::try_from(millis).unwrap()));
+    }
+
+    /// Moves it back.
+    pub fn step_back(&self, by: Duration) {
+        self.set(self.now() - by);
+    }
+}

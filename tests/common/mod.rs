@@ -1,0 +1,307 @@
+//! The harness: each test starts a server of its own, with its own directory and unix socket, and the server is gone
+//! when the test ends, also when it fails.
+
+// Every test file compiles this module for itself and uses a part of it.
+#![allow(dead_code)]
+
+pub mod clock;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::{Client, Connection, ConnectionLike, Value};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up. Far more than it takes on a slow machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The module that cargo has built beside the test's own executable.
+pub fn module() -> PathBuf {
+    let module = std::env::current_exe()
+        .unwrap()
+        .with_file_name("libredis_ratelimit.so");
+    assert!(module.exists(), "no module at {}", module.display());
+    module
+}
+
+/// The server to test with: `REDIS_SERVER`, or the one in the path.
+pub fn server_binary() -> PathBuf {
+    std::env::var_os("REDIS_SERVER").map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
+}
+
+/// Asks again and again until there is an answer; panics after [`DEADLINE`].
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(Instant::now() < give_up, "{what}: not within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A server that is about to be started.
+pub struct Setup {
+    dir: TempDir,
+    arguments: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
+    with_module: bool,
+}
+
+impl Setup {
+    /// A server with the module, without persistence.
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::Builder::new().prefix("rl").tempdir().unwrap(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            with_module: true,
+        }
+    }
+
+    /// Leaves the module out.
+    pub fn without_module(mut self) -> Self {
+        self.with_module = false;
+        self
+    }
+
+    /// Adds a configuration directive and its arguments: `["--appendonly", "yes"]`.
+    pub fn arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds a variable to the server's environment.
+    pub fn environment(mut self, name: &str, value: &Path) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The server's directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts it and waits until it answers.
+    pub fn start(self) -> Server {
+        let mut server = self.launch();
+        server.wait_until_ready();
+        server
+    }
+
+    /// Starts it and waits until it has ended, as one does that cannot start; returns its log.
+    pub fn start_in_vain(self) -> String {
+        let mut server = self.launch();
+        eventually("the end of a server that cannot start", || {
+            server.process.try_wait().unwrap()
+        });
+        server.log()
+    }
+
+    fn launch(self) -> Server {
+        let Self {
+            dir,
+            arguments,
+            environment,
+            with_module,
+        } = self;
+        let socket = dir.path().join("socket");
+        let mut all: Vec<String> = ["--port", "0", "--save", "", "--daemonize", "no"]
+            .map(String::from)
+            .to_vec();
+        all.extend(["--unixsocket".into(), socket.display().to_string()]);
+        all.extend(["--dir".into(), dir.path().display().to_string()]);
+        all.extend(["--logfile".into(), "log".into()]);
+        if with_module {
+            all.extend(["--loadmodule".into(), module().display().to_string()]);
+        }
+        all.extend(arguments);
+        let mut server = Server {
+            process: Self::spawn(dir.path(), &all, &environment),
+            socket,
+            arguments: all,
+            environment,
+            dir,
+        };
+        server.process.stdin.take();
+        server
+    }
+
+    fn spawn(dir: &Path, arguments: &[String], environment: &[(String, PathBuf)]) -> Child {
+        let binary = server_binary();
+        Command::new(&binary)
+            .args(arguments)
+            .envs(environment.iter().cloned())
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()))
+    }
+}
+
+/// A running server.
+pub struct Server {
+    process: Child,
+    socket: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
+    dir: TempDir,
+}
+
+impl Server {
+    /// A server with the module, without persistence.
+    pub fn start() -> Self {
+        Setup::new().start()
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Connection {
+        Client::open(format!("unix://{}", self.socket.display()))
+            .unwrap()
+            .get_connection()
+            .unwrap()
+    }
+
+    /// A new connection that speaks RESP3.
+    pub fn connect_resp3(&self) -> Connection {
+        Client::open(format!("unix://{}?protocol=resp3", self.socket.display()))
+            .unwrap()
+            .get_connection()
+            .unwrap()
+    }
+
+    /// Its unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Whether its process lives.
+    pub fn is_alive(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
+    /// Runs `redis-cli` against it.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        Command::new("redis-cli")
+            .arg("-s")
+            .arg(&self.socket)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Kills it at once (SIGKILL).
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let _ = fs::remove_file(&self.socket);
+    }
+
+    /// Starts it again on the files that it left.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.process = Setup::spawn(self.dir.path(), &self.arguments, &self.environment);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        eventually("a server that answers PING", || {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            let client = Client::open(format!("unix://{}", self.socket.display())).unwrap();
+            let mut connection = client.get_connection().ok()?;
+            match redis::cmd("PING").query::<String>(&mut connection) {
+                Ok(_) => Some(()),
+                // It answers, if only to ask for a password.
+                Err(error) if error.code() == Some("NOAUTH") => Some(()),
+                Err(_) => None,
+            }
+        });
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}---", self.log());
+        }
+    }
+}
+
+/// Commands as lines of text, and replies as the tests compare them.
+pub trait Ask {
+    /// Sends a command whose words are separated by blanks.
+    fn ask(&mut self, line: &str) -> Value;
+
+    /// Sends a command made of any bytes.
+    fn ask_bytes(&mut self, words: &[&[u8]]) -> Result<Value, String>;
+
+    /// The five integers of a decision.
+    fn decide(&mut self, line: &str) -> [i64; 5];
+
+    /// The text of the error that a command must be answered with.
+    fn refused(&mut self, line: &str) -> String;
+}
+
+impl Ask for Connection {
+    fn ask(&mut self, line: &str) -> Value {
+        let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        self.ask_bytes(&words)
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    fn ask_bytes(&mut self, words: &[&[u8]]) -> Result<Value, String> {
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(*word);
+        }
+        match self.req_command(&command) {
+            Ok(Value::ServerError(error)) => Err(error_text(&error.into())),
+            Ok(value) => Ok(value),
+            Err(error) => Err(error_text(&error)),
+        }
+    }
+
+    fn decide(&mut self, line: &str) -> [i64; 5] {
+        let value = self.ask(line);
+        redis::from_redis_value::<Vec<i64>>(value)
+            .ok()
+            .and_then(|row| row.try_into().ok())
+            .unwrap_or_else(|| panic!("{line}: not five integers"))
+    }
+
+    fn refused(&mut self, line: &str) -> String {
+        let words: Vec<&[u8]> = line.split_whitespace().map(str::as_bytes).collect();
+        match self.ask_bytes(&words) {
+            Ok(value) => panic!("{line}: answered {value:?}"),
+            Err(error) => error,
+        }
+    }
+}
+
+/// An error as the server sent it: code and text.
+fn error_text(error: &redis::RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
+    }
+}
