@@ -305,3 +305,17 @@ fn error_text(error: &redis::RedisError) -> String {
         _ => error.to_string(),
     }
 }
+
+/// What a server has appended to its append-only file since the last rewrite, as text.
+pub fn aof(server: &Server) -> String {
+    let mut files: Vec<_> = fs::read_dir(server.dir().join("appendonlydir"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_string_lossy().ends_with(".incr.aof"))
+        .collect();
+    files.sort();
+    files
+        .iter()
+        .map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned())
+        .collect()
+}
