@@ -1,0 +1,29 @@
+# One command each; longer recipes are in scripts/. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  NO_INSTALL=1          never install packages, say which are missing'
+	@echo '  REDIS_SERVER=/path    the server to use, instead of redis-server in the path'
+
+run: ## Start a server with the module on 127.0.0.1:6379 (PORT=, CONF= to change); installs what is missing
+	@scripts/run
+
+demo: ## Walk through the commands on a private server
+	@scripts/demo
+
+test: ## Run every test; installs what is missing
+	@scripts/test
+
+lint: ## Check formatting, clippy and rustdoc, with warnings as errors
+	@scripts/lint
+
+build: ## Build the release library
+	@scripts/require cargo build
+	cargo build --release --locked
+
+clean: ## Remove what was built
+	cargo clean
