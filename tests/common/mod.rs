@@ -306,8 +306,8 @@ fn error_text(error: &redis::RedisError) -> String {
     }
 }
 
-/// What a server has appended to its append-only file since the last rewrite, as text.
-pub fn aof(server: &Server) -> String {
+/// What a server has appended to its append-only file since the last rewrite.
+pub fn aof_bytes(server: &Server) -> Vec<u8> {
     let mut files: Vec<_> = fs::read_dir(server.dir().join("appendonlydir"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -316,6 +316,11 @@ pub fn aof(server: &Server) -> String {
     files.sort();
     files
         .iter()
-        .map(|path| String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned())
+        .flat_map(|path| fs::read(path).unwrap())
         .collect()
+}
+
+/// The same as text.
+pub fn aof(server: &Server) -> String {
+    String::from_utf8_lossy(&aof_bytes(server)).into_owned()
 }
