@@ -3,6 +3,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint build clean
 
+# Where rustup puts cargo, for a shell that has not read its profile since.
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo

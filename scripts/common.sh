@@ -1,9 +1,6 @@
 # What the scripts share. Sourced by them, in bash.
 # shellcheck shell=bash
 
-# Where rustup puts cargo, for a shell that has not read its profile since.
-PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
-
 say() {
     printf '%s\n' "$@"
 }
