@@ -20,7 +20,10 @@
 pub mod limiter;
 
 mod commands;
+mod heavy_hitters;
+mod metrics;
 mod server;
+mod top;
 
 use redis_module::{Context, RedisString, Status};
 
@@ -37,11 +40,9 @@ fn start(ctx: &Context, arguments: &[RedisString]) -> Status {
 
 fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     server::prepare(ctx.ctx)?;
-    if let Some(argument) = arguments.first() {
-        let argument = argument.as_slice().escape_ascii();
-        return Err(format!("unknown argument '{argument}': it takes none"));
-    }
-    commands::register_all(ctx.ctx)
+    let settings = server::configure(ctx.ctx, arguments.iter().map(RedisString::as_slice))?;
+    server::register_info(ctx.ctx);
+    commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))
 }
 
 /// What the server finds in the library.

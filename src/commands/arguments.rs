@@ -72,7 +72,7 @@ pub(super) fn window(argument: &[u8]) -> Option<Window> {
 }
 
 /// A positive integer as core commands accept it: digits, the first of them not a zero.
-fn integer(argument: &[u8]) -> Option<u64> {
+pub(super) fn integer(argument: &[u8]) -> Option<u64> {
     match argument {
         [b'1'..=b'9', ..] => argument.iter().try_fold(0_u64, |value, byte| {
             let digit = byte.is_ascii_digit().then(|| byte & 0x0f)?;

@@ -6,6 +6,7 @@ use super::decide::{
 };
 use super::options::{Options, Taken};
 use crate::limiter::{Rules, Windows};
+use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
 
 pub(super) struct Check;
@@ -32,6 +33,8 @@ impl Command for Check {
         ],
     };
 
+    const COUNTERS: &'static CommandCounters = &metrics::CHECK;
+
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let mut arguments = Arguments::from(call, 2);
         let mut rules = Rules::new(arguments.rule()?);
@@ -39,6 +42,6 @@ impl Command for Check {
             rules.add(arguments.rule()?)?;
         }
         let demand = Options::parse(&mut arguments, Taken::Decision)?.demand();
-        decide::<Windows>(call, &rules, &demand)
+        decide::<Windows>(call, Self::COUNTERS, &rules, &demand)
     }
 }

@@ -8,23 +8,53 @@ use redis_module::raw::{
 
 use super::refusals::NOT_A_LIMITER;
 use super::reply::row;
-use crate::limiter::{Algorithm, Demand, Limiter, MIN_LEN};
+use crate::limiter::{Algorithm, Decision, Demand, Limiter, MIN_LEN};
+use crate::metrics::CommandCounters;
 use crate::server::{Argument, Call, Key, Kind, Refusal, Stored};
+use crate::top;
 
 /// Decides `demand` on the limiter in the key that is the first argument.
 pub(super) fn decide<A: Algorithm>(
     call: &Call<'_>,
+    counters: &CommandCounters,
     parameters: &A::Parameters,
     demand: &Demand,
 ) -> Result<(), Refusal> {
     let mut key = Key::write(call, 1)?;
     let mut limiter = Limiter::<A>::open(state(&key)?, parameters, call.now())?;
     let decision = limiter.decide(demand);
+    store(&mut key, &limiter)?;
+    observe(call, counters, &decision);
+    call.reply_integers(&row(&decision));
+    Ok(())
+}
+
+/// Stores a limiter, if it has to be.
+pub(super) fn store<A: Algorithm>(key: &mut Key<'_>, limiter: &Limiter<A>) -> Result<(), Refusal> {
     if limiter.must_be_stored() {
         key.store(&limiter.encode(), limiter.expires_at())?;
     }
-    call.reply_integers(&row(&decision));
     Ok(())
+}
+
+/// Counts a decision on the key that is the first argument.
+pub(super) fn observe(call: &Call<'_>, counters: &CommandCounters, decision: &Decision) {
+    if decision.granted > 0 {
+        counters.count_granted(decision.granted);
+    } else if decision.is_impossible() {
+        counters.count_impossible();
+    } else {
+        counters.count_denied();
+        denied(call, 1);
+    }
+}
+
+/// Makes it known that the key named by an argument was denied: to `RL.TOP`, and to whoever listens.
+pub(super) fn denied(call: &Call<'_>, at: usize) {
+    if let Some(key) = call.argument(at) {
+        top::count(call.database(), key);
+    }
+    call.notify(c"rl.denied", at);
 }
 
 /// The state that a key holds, if it exists.

@@ -6,6 +6,7 @@ use super::decide::{
 };
 use super::options::{Options, Taken};
 use crate::limiter::{Bucket, Quota};
+use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
 
 pub(super) struct Gcra;
@@ -33,11 +34,13 @@ impl Command for Gcra {
         ],
     };
 
+    const COUNTERS: &'static CommandCounters = &metrics::GCRA;
+
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let mut arguments = Arguments::from(call, 2);
         let rule = arguments.rule()?;
         let options = Options::parse(&mut arguments, Taken::DecisionAndBurst)?;
         let quota = Quota::new(rule.limit, rule.window, options.burst.unwrap_or(rule.limit))?;
-        decide::<Bucket>(call, &quota, &options.demand())
+        decide::<Bucket>(call, Self::COUNTERS, &quota, &options.demand())
     }
 }

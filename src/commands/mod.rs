@@ -4,27 +4,46 @@ mod arguments;
 mod check;
 mod decide;
 mod gcra;
+mod info;
+mod mcheck;
 mod options;
 mod peek;
+mod refund;
 mod refusals;
 mod reply;
 mod reset;
+mod throttle;
+mod top;
 
 use redis_module::raw;
 
-use crate::server::{Command, register};
+use crate::server::{Command, Settings, register};
 
 /// Registers every command. On failure, what could not be done.
-pub(crate) fn register_all(ctx: *mut raw::RedisModuleCtx) -> Result<(), String> {
+pub(crate) fn register_all(
+    ctx: *mut raw::RedisModuleCtx,
+    settings: Settings,
+    log: impl Fn(&str),
+) -> Result<(), String> {
     add::<check::Check>(ctx)?;
     add::<gcra::Gcra>(ctx)?;
+    add::<mcheck::Mcheck>(ctx)?;
     add::<peek::Peek>(ctx)?;
-    add::<reset::Reset>(ctx)
+    add::<info::Info>(ctx)?;
+    add::<refund::Refund>(ctx)?;
+    add::<reset::Reset>(ctx)?;
+    add::<top::Top>(ctx)?;
+    if settings.cl_throttle
+        && let Err(why) = add::<throttle::Throttle>(ctx)
+    {
+        log(&format!("going on without CL.THROTTLE: {why}"));
+    }
+    Ok(())
 }
 
 fn add<C: Command>(ctx: *mut raw::RedisModuleCtx) -> Result<(), String> {
     register::<C>(ctx).map_err(|what| {
         let name = C::SPEC.name.to_string_lossy();
-        format!("the server would not {what} the command {name}: is another module using the name?")
+        format!("the server would not {what} the command {name}: does another module have one of that name?")
     })
 }

@@ -7,6 +7,7 @@ use super::decide::{COST, KEY, state};
 use super::options::{Options, Taken};
 use super::reply::row;
 use crate::limiter::{self, Bucket, Limiter, Windows};
+use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
 
 pub(super) struct Peek;
@@ -25,6 +26,8 @@ impl Command for Peek {
         since: c"0.1.0",
         arguments: &[KEY, COST],
     };
+
+    const COUNTERS: &'static CommandCounters = &metrics::PEEK;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let cost = Options::parse(&mut Arguments::from(call, 2), Taken::Cost)?

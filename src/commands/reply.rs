@@ -16,10 +16,12 @@ pub(super) fn row(decision: &Decision) -> [i64; 5] {
     ]
 }
 
-fn millis(span: Span) -> i64 {
+/// Milliseconds, rounded up.
+pub(super) fn millis(span: Span) -> i64 {
     integer(span.as_millis_ceil())
 }
 
-fn integer(value: u64) -> i64 {
+/// An integer as the protocol has it.
+pub(super) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -4,6 +4,7 @@ use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
 
 use super::decide::{KEY, state};
 use crate::limiter::{self, Algorithm, Bucket, Unreadable, Windows};
+use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
 
 pub(super) struct Reset;
@@ -23,6 +24,8 @@ impl Command for Reset {
         arguments: &[KEY.multiple()],
     };
 
+    const COUNTERS: &'static CommandCounters = &metrics::RESET;
+
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let keys = 1..call.count();
         // All are looked at before the first is deleted, so that a refusal leaves all of them.
@@ -32,12 +35,13 @@ impl Command for Reset {
                 check(state)?;
             }
         }
-        let mut forgotten = 0_i64;
+        let mut forgotten = 0_u32;
         for at in keys {
             let deleted = Key::write(call, at)?.delete();
-            forgotten = forgotten.saturating_add(i64::from(deleted));
+            forgotten = forgotten.saturating_add(u32::from(deleted));
         }
-        call.reply_integer(forgotten);
+        metrics::KEYS_RESET.add(forgotten.into());
+        call.reply_integer(forgotten.into());
         Ok(())
     }
 }

@@ -41,6 +41,9 @@ pub trait Algorithm: Sized {
     /// Charges every meter in force.
     fn charge(&mut self, units: u64, now: Instant);
 
+    /// Gives back up to `units` of everything stored. Returns the most that one meter gave back.
+    fn refund(&mut self, units: u64) -> u64;
+
     /// The time until nothing that is stored matters any more.
     fn idle_after(&self, now: Instant) -> Span;
 
@@ -77,6 +80,10 @@ impl Algorithm for Windows {
 
     fn charge(&mut self, units: u64, now: Instant) {
         self.charge(units, now);
+    }
+
+    fn refund(&mut self, units: u64) -> u64 {
+        self.refund(units)
     }
 
     fn idle_after(&self, now: Instant) -> Span {
@@ -119,6 +126,10 @@ impl Algorithm for Bucket {
 
     fn charge(&mut self, units: u64, now: Instant) {
         Meter::charge(self, units, now);
+    }
+
+    fn refund(&mut self, units: u64) -> u64 {
+        Meter::refund(self, units)
     }
 
     fn idle_after(&self, now: Instant) -> Span {
@@ -226,16 +237,45 @@ impl<A: Algorithm> Limiter<A> {
             .report(demand, granted, self.lockout, now)
     }
 
-    /// What [`Limiter::decide`] would answer to a plain request, but for the state as it stands; `None` when nothing is in use.
+    /// What [`Limiter::decide`] would answer, but with the state as it stands.
+    #[must_use]
+    pub fn preview(&self, demand: &Demand) -> Decision {
+        let meters = self.algorithm.meters();
+        let granted = meters.affordable(demand, self.lockout, self.now);
+        meters.report(demand, granted, self.lockout, self.now)
+    }
+
+    /// The [`Limiter::preview`] of a plain request; `None` when nothing is in use.
     #[must_use]
     pub fn peek(&self, cost: Units) -> Option<Decision> {
-        let demand = Demand::all_or_nothing(cost);
-        let meters = self.algorithm.meters();
-        if self.lockout.is_zero() && meters.are_unused() {
+        (!self.is_unused()).then(|| self.preview(&Demand::all_or_nothing(cost)))
+    }
+
+    /// Gives back the units admitted last: they count as never admitted. `granted` is how many, the most that one
+    /// window gave back; the rest is the [`Limiter::peek`] afterwards. `None` when there is nothing to give back.
+    pub fn refund(&mut self, units: Units) -> Option<Decision> {
+        if self.is_idle() {
             return None;
         }
-        let granted = meters.affordable(&demand, self.lockout, self.now);
-        Some(meters.report(&demand, granted, self.lockout, self.now))
+        let refunded = self.algorithm.refund(units.get());
+        self.touched = refunded > 0;
+        self.moved = false;
+        Some(Decision {
+            granted: refunded,
+            ..self.preview(&Demand::all_or_nothing(Units::ONE))
+        })
+    }
+
+    /// Whether the whole quota is there, and no block.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        self.lockout.is_zero() && self.algorithm.meters().are_unused()
+    }
+
+    /// Whether nothing of it matters any more, not even windows that are no longer in force.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.expires_at() == self.now
     }
 
     /// Whether what was decided has to be stored. A grant always has; a denial only where it started a block, or where
@@ -258,6 +298,12 @@ impl<A: Algorithm> Limiter<A> {
             .plus(self.algorithm.idle_after(self.now).max(self.lockout))
     }
 
+    /// The time for which it was opened.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
     /// The algorithm's share of it.
     #[must_use]
     pub const fn algorithm(&self) -> &A {
@@ -268,5 +314,20 @@ impl<A: Algorithm> Limiter<A> {
     #[must_use]
     pub const fn lockout(&self) -> Span {
         self.lockout
+    }
+}
+
+impl Limiter<Bucket> {
+    /// A limiter that another program stored as nothing but the TAT, in nanoseconds since the epoch.
+    #[must_use]
+    pub fn from_tat(quota: Quota, tat_nanos: u64, now: Instant) -> Self {
+        let now_nanos = now.as_micros().saturating_mul(1_000);
+        Self {
+            now,
+            lockout: Span::ZERO,
+            algorithm: Bucket::with_tat_in(quota, tat_nanos.saturating_sub(now_nanos)),
+            moved: false,
+            touched: false,
+        }
     }
 }

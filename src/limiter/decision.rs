@@ -51,6 +51,20 @@ pub struct Decision {
     pub reset_after: Span,
 }
 
+impl Decision {
+    /// Whether it was denied for now: not granted, but it can be.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        self.granted == 0 && self.retry_after != RetryAfter::Never
+    }
+
+    /// Whether it can never be granted.
+    #[must_use]
+    pub fn is_impossible(&self) -> bool {
+        self.retry_after == RetryAfter::Never
+    }
+}
+
 /// When a request would be granted. Ordered: sooner is less, never is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetryAfter {

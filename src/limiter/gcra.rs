@@ -139,6 +139,13 @@ impl Bucket {
         (in_use <= quota.most_in_use()).then_some(Self { quota, in_use })
     }
 
+    /// A bucket whose TAT is `nanos` nanoseconds from now.
+    #[must_use]
+    pub fn with_tat_in(quota: Quota, nanos: u64) -> Self {
+        let in_use = quota.ticks(u128::from(nanos)).min(quota.most_in_use());
+        Self { quota, in_use }
+    }
+
     /// Lets `passed` time go by.
     pub(super) fn advance(&mut self, passed: Span) {
         let refilled = self
@@ -175,6 +182,11 @@ impl Meter for Bucket {
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
+    fn used(&self) -> u64 {
+        let units = self.in_use.div_ceil(self.quota.worth(1).max(1));
+        u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
     fn is_unused(&self) -> bool {
         self.in_use == 0
     }
@@ -187,6 +199,15 @@ impl Meter for Bucket {
         RetryAfter::After(self.quota.time(after.saturating_sub(self.quota.capacity())))
     }
 
+    fn next_after(&self, _now: Instant) -> Span {
+        if self.is_unused() {
+            return Span::ZERO;
+        }
+        let one_more = self.quota.worth(self.remaining().saturating_add(1));
+        let after = self.in_use.saturating_add(one_more);
+        self.quota.time(after.saturating_sub(self.quota.capacity()))
+    }
+
     fn reset_after(&self, _now: Instant) -> Span {
         self.quota.time(self.in_use)
     }
@@ -197,5 +218,11 @@ impl Meter for Bucket {
             .in_use
             .saturating_add(self.quota.worth(units))
             .min(debt_limit);
+    }
+    fn refund(&mut self, units: u64) -> u64 {
+        // A unit that has been refilled in part counts as one.
+        let refunded = units.min(self.used());
+        self.in_use = self.in_use.saturating_sub(self.quota.worth(refunded));
+        refunded
     }
 }

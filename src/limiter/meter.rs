@@ -12,17 +12,26 @@ pub trait Meter {
     /// Units that would be granted now.
     fn remaining(&self) -> u64;
 
+    /// Units in use. More than the limit in debt, or when the limit has been lowered.
+    fn used(&self) -> u64;
+
     /// Whether the whole quota is there.
     fn is_unused(&self) -> bool;
 
     /// When `cost` units would be granted; [`RetryAfter::NOW`] where there is room.
     fn retry_after(&self, cost: Units, now: Instant) -> RetryAfter;
 
+    /// The time until there are more units remaining; none when all are there.
+    fn next_after(&self, now: Instant) -> Span;
+
     /// The time until the whole quota is back.
     fn reset_after(&self, now: Instant) -> Span;
 
     /// Takes `units`, whether there is room or not. A debt is kept up to one further quota; what is beyond is dropped.
     fn charge(&mut self, units: u64, now: Instant);
+
+    /// Gives back up to `units`, those admitted last, as if they never had been. Returns how many.
+    fn refund(&mut self, units: u64) -> u64;
 }
 
 /// The meters that have to agree on a request: at least one, in the order in which they were named.
@@ -35,7 +44,8 @@ pub struct Meters<'a, M> {
 }
 
 impl<M: Meter> Meters<'_, M> {
-    fn iter(&self) -> impl Iterator<Item = &M> {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &M> {
         std::iter::once(self.first).chain(self.others)
     }
 
@@ -48,6 +58,12 @@ impl<M: Meter> Meters<'_, M> {
                 least
             }
         })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.others.len().saturating_add(1)
     }
 
     /// Whether the whole quota of all is there.

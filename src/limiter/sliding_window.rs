@@ -85,14 +85,6 @@ impl WindowLog {
         &self.groups
     }
 
-    /// The units that the window holds. May be more than the limit after a change of the limit, or in debt.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.groups
-            .iter()
-            .fold(0, |sum: u64, group| sum.saturating_add(group.units))
-    }
-
     /// Lets the time be `now`: what has left the window is forgotten, and what was admitted in the future (the clock
     /// stepped back) counts as admitted now.
     pub(super) fn advance(&mut self, now: Instant) {
@@ -189,6 +181,12 @@ impl Meter for WindowLog {
         self.rule.limit.get().saturating_sub(self.used())
     }
 
+    fn used(&self) -> u64 {
+        self.groups
+            .iter()
+            .fold(0, |sum: u64, group| sum.saturating_add(group.units))
+    }
+
     fn is_unused(&self) -> bool {
         self.groups.is_empty()
     }
@@ -202,6 +200,17 @@ impl Meter for WindowLog {
         RetryAfter::After(self.time_to_free(excess, now))
     }
 
+    fn next_after(&self, now: Instant) -> Span {
+        let used = self.used();
+        let debt = used.saturating_sub(self.rule.limit.get());
+        if used == 0 {
+            Span::ZERO
+        } else {
+            // In debt, there is none remaining until it is paid.
+            self.time_to_free(debt.saturating_add(1), now)
+        }
+    }
+
     fn reset_after(&self, now: Instant) -> Span {
         self.groups
             .last()
@@ -212,5 +221,18 @@ impl Meter for WindowLog {
         let debt_limit = self.rule.limit.get().saturating_mul(2);
         let room = debt_limit.saturating_sub(self.used());
         self.admit(units.min(room), now);
+    }
+    fn refund(&mut self, units: u64) -> u64 {
+        let mut missing = units;
+        while let Some(newest) = self.groups.last_mut() {
+            let taken = missing.min(newest.units);
+            newest.units = newest.units.saturating_sub(taken);
+            missing = missing.saturating_sub(taken);
+            if newest.units > 0 {
+                break;
+            }
+            self.groups.pop();
+        }
+        units.saturating_sub(missing)
     }
 }

@@ -130,6 +130,14 @@ impl Windows {
         }
     }
 
+    /// Gives back up to `units` in every window, in force or not. Returns the most that one gave back.
+    pub(super) fn refund(&mut self, units: u64) -> u64 {
+        self.others
+            .iter_mut()
+            .map(|log| log.refund(units))
+            .fold(self.first.refund(units), u64::max)
+    }
+
     /// Lets the time be `now`.
     pub(super) fn advance(&mut self, now: Instant) {
         self.first.advance(now);

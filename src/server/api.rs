@@ -28,19 +28,35 @@ pub(super) fn missing() -> Option<&'static str> {
         };
     }
     required![
+        RedisModule_ACLCheckKeyPermissions
         RedisModule_CloseKey
         RedisModule_CreateCommand
+        RedisModule_CreateString
         RedisModule_DeleteKey
+        RedisModule_FreeModuleUser
+        RedisModule_FreeString
+        RedisModule_GetAbsExpire
         RedisModule_GetCommand
+        RedisModule_GetCurrentUserName
+        RedisModule_GetModuleUserFromUserName
+        RedisModule_GetSelectedDb
+        RedisModule_InfoAddFieldULongLong
+        RedisModule_InfoAddSection
         RedisModule_KeyType
+        RedisModule_LoadConfigs
         RedisModule_NotifyKeyspaceEvent
         RedisModule_OpenKey
+        RedisModule_RegisterBoolConfig
+        RedisModule_RegisterInfoFunc
+        RedisModule_RegisterNumericConfig
         RedisModule_Replicate
         RedisModule_ReplicateVerbatim
         RedisModule_ReplyWithArray
         RedisModule_ReplyWithError
         RedisModule_ReplyWithLongLong
+        RedisModule_ReplyWithMap
         RedisModule_ReplyWithNull
+        RedisModule_ReplyWithStringBuffer
         RedisModule_SetAbsExpire
         RedisModule_SetCommandInfo
         RedisModule_SetModuleOptions
@@ -49,7 +65,6 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_StringPtrLen
         RedisModule_StringTruncate
         RedisModule_ValueLength
-        RedisModule_WrongArity
     ]
     .into_iter()
     .find_map(|(name, there)| (!there).then_some(name))

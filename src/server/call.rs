@@ -1,6 +1,6 @@
 //! One call of a command: its arguments, its time, its reply.
 
-use std::ffi::{c_int, c_longlong};
+use std::ffi::{CStr, c_char, c_int, c_longlong};
 use std::slice;
 
 use redis_module::raw;
@@ -52,11 +52,43 @@ impl<'a> Call<'a> {
         clock::now()
     }
 
+    /// The number of the database that the client has selected.
+    pub(crate) fn database(&self) -> u32 {
+        // SAFETY: `ctx` is the context of this call.
+        let database = unsafe { api!(RedisModule_GetSelectedDb)(self.ctx) };
+        u32::try_from(database).unwrap_or(0)
+    }
+
+    /// Tells subscribers to keyspace events of the module class that `event` happened to the key named by an argument.
+    pub(crate) fn notify(&self, event: &CStr, at: usize) {
+        if let Some(key) = self.argv.get(at) {
+            // SAFETY: context and key are those of this call; the event's name is constant.
+            unsafe {
+                api!(RedisModule_NotifyKeyspaceEvent)(
+                    self.ctx,
+                    raw::REDISMODULE_NOTIFY_MODULE,
+                    event.as_ptr(),
+                    *key,
+                )
+            };
+        }
+    }
+
+    /// Begins a reply: an array of `len` replies, which follow.
+    pub(crate) fn reply_array(&self, len: usize) {
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_ReplyWithArray)(self.ctx, len.try_into().unwrap_or(0)) };
+    }
+
+    /// Begins a reply: a map of `len` names and values, which follow. RESP2 has no maps: there, a flat array.
+    pub(crate) fn reply_map(&self, len: usize) {
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_ReplyWithMap)(self.ctx, len.try_into().unwrap_or(0)) };
+    }
+
     /// Replies with an array of integers.
     pub(crate) fn reply_integers(&self, values: &[i64]) {
-        let len = values.len().try_into().unwrap_or(0);
-        // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_ReplyWithArray)(self.ctx, len) };
+        self.reply_array(values.len());
         for value in values {
             self.reply_integer(*value);
         }
@@ -68,6 +100,18 @@ impl<'a> Call<'a> {
         unsafe { api!(RedisModule_ReplyWithLongLong)(self.ctx, c_longlong::from(value)) };
     }
 
+    /// Replies with bytes.
+    pub(crate) fn reply_bytes(&self, bytes: &[u8]) {
+        // SAFETY: `ctx` is the context of this call; the server copies the bytes.
+        unsafe {
+            api!(RedisModule_ReplyWithStringBuffer)(
+                self.ctx,
+                bytes.as_ptr().cast::<c_char>(),
+                bytes.len(),
+            )
+        };
+    }
+
     /// Replies with null.
     pub(crate) fn reply_null(&self) {
         // SAFETY: `ctx` is the context of this call.
@@ -76,13 +120,9 @@ impl<'a> Call<'a> {
 
     /// Replies with an error.
     pub(super) fn reply_refusal(&self, refusal: &Refusal) {
-        let replied = refusal.with_text(|text| {
+        refusal.with_text(|text| {
             // SAFETY: `ctx` is the context of this call; the server copies the text.
             unsafe { api!(RedisModule_ReplyWithError)(self.ctx, text.as_ptr()) };
         });
-        if replied.is_none() {
-            // SAFETY: `ctx` is the context of this call.
-            unsafe { api!(RedisModule_WrongArity)(self.ctx) };
-        }
     }
 }

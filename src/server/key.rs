@@ -15,7 +15,7 @@ const OK: c_int = raw::REDISMODULE_OK as c_int;
 const EMPTY: c_int = raw::REDISMODULE_KEYTYPE_EMPTY as c_int;
 const STRING: c_int = raw::REDISMODULE_KEYTYPE_STRING as c_int;
 
-const REFUSED: Refusal = Refusal::Error(c"ERR the server refused to write the key");
+const REFUSED: Refusal = Refusal::Server(c"ERR the server refused to write the key");
 
 /// An open key.
 #[derive(Debug)]
@@ -49,10 +49,17 @@ impl<'a> Key<'a> {
     }
 
     fn open(call: &'a Call<'a>, at: usize, mode: c_int) -> Result<Self, Refusal> {
-        let name = *call.argv.get(at).ok_or(Refusal::WrongArity)?;
+        let missing = Refusal::Server(c"ERR the key is missing");
+        let name = *call.argv.get(at).ok_or(missing)?;
         // SAFETY: `name` is one of the call's arguments, and outlives the handle, as the call does.
         let handle = unsafe { api!(RedisModule_OpenKey)(call.ctx, name, mode) };
         Ok(Self { call, name, handle })
+    }
+
+    /// Whether the key holds a string.
+    pub(crate) fn is_string(&self) -> bool {
+        // SAFETY: the handle is open (or null, which counts as empty).
+        unsafe { api!(RedisModule_KeyType)(self.handle) == STRING }
     }
 
     /// What the key holds. A string of less than `min_len` bytes counts as something else and is not looked at: asking
@@ -76,7 +83,15 @@ impl<'a> Key<'a> {
         }
     }
 
-    fn len(&self) -> usize {
+    /// When the key expires, in milliseconds since the epoch; `None` where it does not.
+    pub(crate) fn expires_at_millis(&self) -> Option<u64> {
+        // SAFETY: the handle is open (or null, which does not expire).
+        let millis = unsafe { api!(RedisModule_GetAbsExpire)(self.handle) };
+        u64::try_from(millis).ok()
+    }
+
+    /// The length of the string that it holds, or the number of elements.
+    pub(crate) fn len(&self) -> usize {
         // SAFETY: the handle is open (or null, which has no length).
         unsafe { api!(RedisModule_ValueLength)(self.handle) }
     }

@@ -3,13 +3,19 @@
 mod api;
 mod call;
 mod clock;
+mod configuration;
+mod info;
 mod key;
 mod refusal;
 mod registration;
 mod startup;
+mod user;
 
 pub(crate) use call::Call;
+pub(crate) use configuration::{Settings, configure};
+pub(crate) use info::register_info;
 pub(crate) use key::{Key, Stored};
 pub(crate) use refusal::Refusal;
 pub(crate) use registration::{Argument, Command, Keys, Kind, Spec, register};
 pub(crate) use startup::prepare;
+pub(crate) use user::User;

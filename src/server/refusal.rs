@@ -4,28 +4,41 @@ use std::ffi::CStr;
 
 use arrayvec::ArrayVec;
 
-/// A command that was refused and has changed nothing.
+use crate::metrics::{self, Counter};
+
+/// A command that was refused and has changed nothing. The texts begin with an error code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// The command takes another number of arguments; the server has its own text for that.
-    WrongArity,
-    /// The error to reply, beginning with its code.
-    Error(&'static CStr),
-    /// The same with a number in it: the text before, the number, the text after.
-    Numbered(&'static str, u8, &'static str),
+    /// An argument is not what it should be.
+    Argument(&'static CStr),
+    /// The key holds something else.
+    WrongType(&'static CStr),
+    /// The key holds the state of a newer version: the text before its number, the number, the text after.
+    NewerVersion(&'static str, u8, &'static str),
+    /// The server did not do what it was asked to.
+    Server(&'static CStr),
 }
 
 /// The longest error text, with the zero byte that ends it.
 const MAX_TEXT: usize = 256;
 
 impl Refusal {
-    /// Hands the error text to `reply`; `None` where the server has its own.
-    pub(super) fn with_text<R>(&self, reply: impl FnOnce(&CStr) -> R) -> Option<R> {
+    /// Where refusals of this kind are counted.
+    pub(super) fn counter(&self) -> &'static Counter {
         match self {
-            Self::WrongArity => None,
-            Self::Error(text) => Some(reply(text)),
-            Self::Numbered(before, number, after) => {
-                let digits = [number / 100, number / 10 % 10, number % 10];
+            Self::Argument(_) => &metrics::ERRORS_ARGUMENT,
+            Self::WrongType(_) => &metrics::ERRORS_WRONGTYPE,
+            Self::NewerVersion(..) => &metrics::ERRORS_VERSION,
+            Self::Server(_) => &metrics::ERRORS_SERVER,
+        }
+    }
+
+    /// Hands the error text to `reply`.
+    pub(super) fn with_text(&self, reply: impl FnOnce(&CStr)) {
+        match self {
+            Self::Argument(text) | Self::WrongType(text) | Self::Server(text) => reply(text),
+            Self::NewerVersion(before, version, after) => {
+                let digits = [version / 100, version / 10 % 10, version % 10];
                 let leading = digits.iter().take(2).take_while(|digit| **digit == 0);
                 let digits = digits
                     .iter()
@@ -38,7 +51,7 @@ impl Refusal {
                     .take(MAX_TEXT.saturating_sub(1))
                     .chain([0])
                     .collect();
-                CStr::from_bytes_until_nul(&text).ok().map(reply)
+                reply(CStr::from_bytes_until_nul(&text).unwrap_or(c"ERR"));
             }
         }
     }

@@ -7,13 +7,17 @@ use redis_module::raw;
 
 use super::api::api;
 use super::{Call, Refusal};
+use crate::metrics::CommandCounters;
 
 /// A command.
 pub(crate) trait Command {
     /// What the server is told about it.
     const SPEC: Spec;
 
-    /// Carries out one call and replies, or refuses, having changed nothing and replied nothing.
+    /// Where its calls are counted.
+    const COUNTERS: &'static CommandCounters;
+
+    /// Carries out one call and replies; or refuses, having changed nothing and replied nothing.
     fn run(call: &Call<'_>) -> Result<(), Refusal>;
 }
 
@@ -47,10 +51,14 @@ pub(crate) struct Spec {
 /// Which arguments are keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Keys {
+    /// None.
+    No,
     /// The first.
     First,
     /// All.
     All,
+    /// As many as the first argument says, after it.
+    Counted,
 }
 
 /// An argument, or a group of them.
@@ -135,9 +143,11 @@ impl Argument {
 /// To be called while the module loads.
 pub(crate) fn register<C: Command>(ctx: *mut raw::RedisModuleCtx) -> Result<(), &'static str> {
     let spec = C::SPEC;
-    let (first, last) = match spec.keys {
-        Keys::First => (1, 1),
-        Keys::All => (1, -1),
+    let (first, last, step) = match spec.keys {
+        // Where they are counted, `document` tells.
+        Keys::No | Keys::Counted => (0, 0, 0),
+        Keys::First => (1, 1, 1),
+        Keys::All => (1, -1, 1),
     };
     // SAFETY: the context is that of the load; the server copies the strings.
     let created = unsafe {
@@ -148,7 +158,7 @@ pub(crate) fn register<C: Command>(ctx: *mut raw::RedisModuleCtx) -> Result<(), 
             spec.flags.as_ptr(),
             first,
             last,
-            1,
+            step,
         )
     };
     if created != raw::REDISMODULE_OK as c_int {
@@ -171,11 +181,18 @@ extern "C" fn handle<C: Command>(
 ) -> c_int {
     // SAFETY: the server's own arguments, handed on; the call ends with this function.
     let call = unsafe { Call::new(ctx, argv, argc) };
+    C::COUNTERS.count_call();
     if let Err(refusal) = C::run(&call) {
+        C::COUNTERS.count_error(refusal.counter());
         call.reply_refusal(&refusal);
     }
     raw::REDISMODULE_OK as c_int
 }
+
+const RANGE: raw::RedisModuleKeySpecFindKeysType =
+    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+const KEYNUM: raw::RedisModuleKeySpecFindKeysType =
+    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
 
 fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
     let version = raw::RedisModuleCommandInfoVersion {
@@ -191,14 +208,28 @@ fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'
     keys.flags = u64::from(spec.key_flags);
     keys.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
     keys.bs.index.pos = 1;
-    keys.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-    keys.fk.range = raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 {
-        lastkey: match spec.keys {
-            Keys::First => 0,
-            Keys::All => -1,
+    let range = |lastkey| raw::RedisModuleCommandKeySpec__bindgen_ty_2 {
+        range: raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 {
+            lastkey,
+            keystep: 1,
+            limit: 0,
         },
-        keystep: 1,
-        limit: 0,
+    };
+    let counted = raw::RedisModuleCommandKeySpec__bindgen_ty_2 {
+        keynum: raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 {
+            keynumidx: 0,
+            firstkey: 1,
+            keystep: 1,
+        },
+    };
+    (keys.find_keys_type, keys.fk) = match spec.keys {
+        Keys::No => {
+            keys = nothing;
+            (keys.find_keys_type, keys.fk)
+        }
+        Keys::First => (RANGE, range(0)),
+        Keys::All => (RANGE, range(-1)),
+        Keys::Counted => (KEYNUM, counted),
     };
     let mut key_specs = [keys, nothing];
     let mut lists = Vec::new();

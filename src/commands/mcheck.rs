@@ -1,0 +1,120 @@
+//! `RL.MCHECK numkeys key [key ...] limit window [limit window ...] [COST n]`
+
+use arrayvec::ArrayVec;
+
+use super::arguments::{Arguments, integer};
+use super::decide::{
+    CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, WINDOW, denied, state, store,
+};
+use super::options::{Options, Taken};
+use super::refusals::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
+use super::reply::row;
+use crate::limiter::{Decision, Limiter, Rules, Windows};
+use crate::metrics::{self, CommandCounters};
+use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec};
+
+/// The most keys that one call can name.
+const MAX_KEYS: usize = 128;
+
+/// The argument that is the first key.
+const FIRST_KEY: usize = 2;
+
+pub(super) struct Mcheck;
+
+impl Command for Mcheck {
+    const SPEC: Spec = Spec {
+        name: c"rl.mcheck",
+        flags: FLAGS,
+        categories: CATEGORIES,
+        core_categories: CORE_CATEGORIES,
+        arity: -5,
+        keys: Keys::Counted,
+        key_flags: KEY_FLAGS,
+        summary: c"Asks several sliding-window rate limiters whether a request may go on, and charges all of them or none.",
+        complexity: c"O(N log N) for N keys",
+        since: c"0.1.0",
+        arguments: &[
+            Argument::new(c"numkeys", Kind::Integer),
+            KEY.multiple(),
+            Argument::new(c"rule", Kind::Block(&[LIMIT, WINDOW])).multiple(),
+            COST,
+        ],
+    };
+
+    const COUNTERS: &'static CommandCounters = &metrics::MCHECK;
+
+    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+        let count = call.argument(1).and_then(numkeys).ok_or(NUMKEYS)?;
+        if call.count() < FIRST_KEY.saturating_add(count.saturating_mul(3)) {
+            return Err(SYNTAX);
+        }
+        refuse_duplicates(call, count)?;
+        let mut arguments = Arguments::from(call, FIRST_KEY.saturating_add(count));
+        let rules: ArrayVec<Rules, MAX_KEYS> = (0..count)
+            .map(|_| arguments.rule().map(Rules::new))
+            .collect::<Result<_, _>>()?;
+        let demand = Options::parse(&mut arguments, Taken::Cost)?.demand();
+        let now = call.now();
+
+        // All are looked at before the first is charged.
+        let mut keys: ArrayVec<(Key<'_>, &Rules), MAX_KEYS> = ArrayVec::new();
+        let mut rows: ArrayVec<Decision, MAX_KEYS> = ArrayVec::new();
+        for (at, rules) in (FIRST_KEY..).zip(&rules) {
+            let key = Key::write(call, at)?;
+            rows.push(Limiter::<Windows>::open(state(&key)?, rules, now)?.preview(&demand));
+            keys.push((key, rules));
+        }
+        if rows.iter().all(|row| row.granted > 0) {
+            for ((key, rules), row) in keys.iter_mut().zip(&mut rows) {
+                let mut limiter = Limiter::<Windows>::open(state(key)?, rules, now)?;
+                *row = limiter.decide(&demand);
+                store(key, &limiter)?;
+            }
+            let units = demand.cost.get().saturating_mul(count as u64);
+            Self::COUNTERS.count_granted(units);
+        } else if rows.iter().any(Decision::is_impossible) {
+            Self::COUNTERS.count_impossible();
+        } else {
+            for (key, rules) in &mut keys {
+                let limiter = Limiter::<Windows>::open(state(key)?, rules, now)?;
+                if !limiter.is_idle() {
+                    store(key, &limiter)?;
+                }
+            }
+            Self::COUNTERS.count_denied();
+            for (at, _) in (FIRST_KEY..).zip(&rows).filter(|(_, row)| row.is_denial()) {
+                denied(call, at);
+            }
+        }
+        reply(call, &rows);
+        Ok(())
+    }
+}
+
+fn numkeys(argument: &[u8]) -> Option<usize> {
+    let count = usize::try_from(integer(argument)?).ok()?;
+    (1..=MAX_KEYS).contains(&count).then_some(count)
+}
+
+fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Refusal> {
+    let mut names: ArrayVec<&[u8], MAX_KEYS> = (FIRST_KEY..)
+        .take(count)
+        .filter_map(|at| call.argument(at))
+        .collect();
+    names.sort_unstable();
+    let differ = names.iter().zip(names.iter().skip(1)).all(|(a, b)| a != b);
+    if differ { Ok(()) } else { Err(DUPLICATE_KEY) }
+}
+
+/// One row for each key. Denied, no row says that anything was granted.
+fn reply(call: &Call<'_>, rows: &[Decision]) {
+    let granted = rows.iter().all(|row| row.granted > 0);
+    call.reply_array(rows.len());
+    for decision in rows {
+        let granted = if granted { decision.granted } else { 0 };
+        call.reply_integers(&row(&Decision {
+            granted,
+            ..*decision
+        }));
+    }
+}

@@ -1,0 +1,30 @@
+//! The module's section of `INFO`.
+
+use std::ffi::{CString, c_int};
+
+use redis_module::raw;
+
+use super::api::api;
+use crate::metrics;
+
+/// Registers the section.
+///
+/// To be called while the module loads.
+pub(crate) fn register_info(ctx: *mut raw::RedisModuleCtx) {
+    // SAFETY: the context is that of the load; the function stays where it is until the module is unloaded.
+    unsafe { api!(RedisModule_RegisterInfoFunc)(ctx, Some(info)) };
+}
+
+extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {
+    // SAFETY: the context is that of this call; no name: the section is named after the module.
+    let wanted = unsafe { api!(RedisModule_InfoAddSection)(ctx, c"".as_ptr()) };
+    if wanted != raw::REDISMODULE_OK as c_int {
+        return;
+    }
+    metrics::report(|name, value| {
+        if let Ok(name) = CString::new(name) {
+            // SAFETY: the context is that of this call; the server copies the name.
+            unsafe { api!(RedisModule_InfoAddFieldULongLong)(ctx, name.as_ptr(), value) };
+        }
+    });
+}

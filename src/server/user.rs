@@ -1,0 +1,57 @@
+//! The user on whose behalf a command runs.
+
+use std::ffi::{c_char, c_int};
+
+use redis_module::raw;
+
+use super::Call;
+use super::api::api;
+
+/// The user of a call.
+#[derive(Debug)]
+pub(crate) struct User<'a> {
+    call: &'a Call<'a>,
+    handle: *mut raw::RedisModuleUser,
+}
+
+impl<'a> User<'a> {
+    /// The user of `call`; `None` where there is no user, as when an AOF is loaded.
+    pub(crate) fn of(call: &'a Call<'a>) -> Option<Self> {
+        // SAFETY: the context is that of this call.
+        let name = unsafe { api!(RedisModule_GetCurrentUserName)(call.ctx) };
+        if name.is_null() {
+            return None;
+        }
+        // SAFETY: the name was just made; it is freed below.
+        let handle = unsafe { api!(RedisModule_GetModuleUserFromUserName)(name) };
+        // SAFETY: made above, and not used afterwards.
+        unsafe { api!(RedisModule_FreeString)(call.ctx, name) };
+        (!handle.is_null()).then_some(Self { call, handle })
+    }
+
+    /// Whether the user may read `key`.
+    pub(crate) fn may_read(&self, key: &[u8]) -> bool {
+        // SAFETY: the server copies the bytes.
+        let name = unsafe {
+            api!(RedisModule_CreateString)(self.call.ctx, key.as_ptr().cast::<c_char>(), key.len())
+        };
+        // SAFETY: user and name are alive.
+        let allowed = unsafe {
+            api!(RedisModule_ACLCheckKeyPermissions)(
+                self.handle,
+                name,
+                raw::REDISMODULE_CMD_KEY_ACCESS as c_int,
+            )
+        };
+        // SAFETY: made above, and not used afterwards.
+        unsafe { api!(RedisModule_FreeString)(self.call.ctx, name) };
+        allowed == raw::REDISMODULE_OK as c_int
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours, and not used afterwards.
+        unsafe { api!(RedisModule_FreeModuleUser)(self.handle) };
+    }
+}
