@@ -5,7 +5,7 @@ use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
 use super::decide::{KEY, state};
 use super::reply::{integer, millis};
 use crate::limiter::{
-    self, Algorithm, Bucket, Instant, Limiter, Meter, RetryAfter, Units, Window, Windows,
+    self, Algorithm, Bucket, Instant, Limiter, Meter, RetryAfter, Span, Units, Window, Windows,
 };
 use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
@@ -83,15 +83,16 @@ fn reply<A: Algorithm>(
     call.reply_bytes(b"windows");
     call.reply_array(meters.count());
     for meter in meters.iter() {
-        reply_meter(call, meter, &quota(meter), limiter.now());
+        reply_meter(call, meter, &quota(meter), limiter.lockout(), limiter.now());
     }
 }
 
-fn reply_meter<M: Meter>(call: &Call<'_>, meter: &M, quota: &Quota, now: Instant) {
+fn reply_meter<M: Meter>(call: &Call<'_>, meter: &M, quota: &Quota, lockout: Span, now: Instant) {
     let retry_after = match meter.retry_after(Units::ONE, now) {
-        RetryAfter::After(span) => millis(span),
+        RetryAfter::After(span) => millis(span.max(lockout)),
         RetryAfter::Never => -1,
     };
+    let reset_after = meter.reset_after(now).max(lockout);
     call.reply_map(if quota.burst.is_some() { 8 } else { 7 });
     reply_field(call, "limit", integer(quota.limit.get()));
     reply_field(call, "window", integer(quota.window.as_millis()));
@@ -102,7 +103,7 @@ fn reply_meter<M: Meter>(call: &Call<'_>, meter: &M, quota: &Quota, now: Instant
     reply_field(call, "remaining", integer(meter.remaining()));
     reply_field(call, "retry_after", retry_after);
     reply_field(call, "next_after", millis(meter.next_after(now)));
-    reply_field(call, "reset_after", millis(meter.reset_after(now)));
+    reply_field(call, "reset_after", millis(reset_after));
 }
 
 fn reply_field(call: &Call<'_>, name: &str, value: i64) {

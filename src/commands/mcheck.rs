@@ -1,10 +1,12 @@
 //! `RL.MCHECK numkeys key [key ...] limit window [limit window ...] [COST n]`
 
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 
 use super::arguments::{Arguments, integer};
 use super::decide::{
-    CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, WINDOW, denied, state, store,
+    CATEGORIES, CORE_CATEGORIES, COST, KEY, KEY_FLAGS, LIMIT, WINDOW, denied, state, store,
 };
 use super::options::{Options, Taken};
 use super::refusals::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
@@ -24,7 +26,7 @@ pub(super) struct Mcheck;
 impl Command for Mcheck {
     const SPEC: Spec = Spec {
         name: c"rl.mcheck",
-        flags: FLAGS,
+        flags: c"write deny-oom fast getkeys-api",
         categories: CATEGORIES,
         core_categories: CORE_CATEGORIES,
         arity: -5,
@@ -42,6 +44,11 @@ impl Command for Mcheck {
     };
 
     const COUNTERS: &'static CommandCounters = &metrics::MCHECK;
+
+    fn keys(call: &Call<'_>) -> Range<usize> {
+        let count = call.argument(1).and_then(numkeys).unwrap_or(0);
+        FIRST_KEY..FIRST_KEY.saturating_add(count).min(call.count())
+    }
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let count = call.argument(1).and_then(numkeys).ok_or(NUMKEYS)?;

@@ -42,6 +42,8 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_GetSelectedDb
         RedisModule_InfoAddFieldULongLong
         RedisModule_InfoAddSection
+        RedisModule_IsKeysPositionRequest
+        RedisModule_KeyAtPosWithFlags
         RedisModule_KeyType
         RedisModule_LoadConfigs
         RedisModule_NotifyKeyspaceEvent

@@ -1,6 +1,7 @@
 //! One call of a command: its arguments, its time, its reply.
 
 use std::ffi::{CStr, c_char, c_int, c_longlong};
+use std::ops::Range;
 use std::slice;
 
 use redis_module::raw;
@@ -50,6 +51,21 @@ impl<'a> Call<'a> {
     #[allow(clippy::unused_self, reason = "a call has one time, whoever asks")]
     pub(crate) fn now(&self) -> Instant {
         clock::now()
+    }
+
+    /// Whether the server does not want the command carried out, but only to know its keys.
+    pub(super) fn asks_for_keys(&self) -> bool {
+        // SAFETY: `ctx` is the context of this call.
+        unsafe { api!(RedisModule_IsKeysPositionRequest)(self.ctx) != 0 }
+    }
+
+    /// Tells the server which arguments are keys.
+    pub(super) fn report_keys(&self, keys: Range<usize>, flags: u32) {
+        let flags = c_int::try_from(flags).unwrap_or(0);
+        for key in keys.filter_map(|key| c_int::try_from(key).ok()) {
+            // SAFETY: `ctx` is the context of this call, which asks for keys.
+            unsafe { api!(RedisModule_KeyAtPosWithFlags)(self.ctx, key, flags) };
+        }
     }
 
     /// The number of the database that the client has selected.

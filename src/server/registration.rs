@@ -1,6 +1,7 @@
 //! Commands as the server knows them: handler, flags, keys, documentation.
 
 use std::ffi::{CStr, c_int};
+use std::ops::Range;
 use std::ptr;
 
 use redis_module::raw;
@@ -16,6 +17,12 @@ pub(crate) trait Command {
 
     /// Where its calls are counted.
     const COUNTERS: &'static CommandCounters;
+
+    /// Which arguments are keys, where the server cannot tell ([`Keys::Counted`]): Redis 7.0 does not understand its own
+    /// key specifications when it routes a command in a cluster.
+    fn keys(_call: &Call<'_>) -> Range<usize> {
+        0..0
+    }
 
     /// Carries out one call and replies; or refuses, having changed nothing and replied nothing.
     fn run(call: &Call<'_>) -> Result<(), Refusal>;
@@ -57,7 +64,7 @@ pub(crate) enum Keys {
     First,
     /// All.
     All,
-    /// As many as the first argument says, after it.
+    /// As many as the first argument says, after it; needs the flag `getkeys-api`.
     Counted,
 }
 
@@ -181,6 +188,10 @@ extern "C" fn handle<C: Command>(
 ) -> c_int {
     // SAFETY: the server's own arguments, handed on; the call ends with this function.
     let call = unsafe { Call::new(ctx, argv, argc) };
+    if matches!(C::SPEC.keys, Keys::Counted) && call.asks_for_keys() {
+        call.report_keys(C::keys(&call), C::SPEC.key_flags);
+        return raw::REDISMODULE_OK as c_int;
+    }
     C::COUNTERS.count_call();
     if let Err(refusal) = C::run(&call) {
         C::COUNTERS.count_error(refusal.counter());

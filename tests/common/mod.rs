@@ -324,3 +324,17 @@ pub fn aof_bytes(server: &Server) -> Vec<u8> {
 pub fn aof(server: &Server) -> String {
     String::from_utf8_lossy(&aof_bytes(server)).into_owned()
 }
+
+impl Setup {
+    /// Starts a cluster of one node, which has all slots, and waits until it serves them.
+    pub fn start_cluster_node(self) -> Server {
+        let server = self.arguments(["--cluster-enabled", "yes"]).start();
+        let mut client = server.connect();
+        client.ask("CLUSTER ADDSLOTSRANGE 0 16383");
+        eventually("a cluster that is up", || {
+            let info: String = redis::from_redis_value(client.ask("CLUSTER INFO")).unwrap();
+            info.contains("cluster_state:ok").then_some(())
+        });
+        server
+    }
+}
