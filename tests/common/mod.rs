@@ -49,6 +49,7 @@ pub struct Setup {
     arguments: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     with_module: bool,
+    module_arguments: Vec<String>,
 }
 
 impl Setup {
@@ -59,6 +60,7 @@ impl Setup {
             arguments: Vec::new(),
             environment: Vec::new(),
             with_module: true,
+            module_arguments: Vec::new(),
         }
     }
 
@@ -71,6 +73,12 @@ impl Setup {
     /// Adds a configuration directive and its arguments: `["--appendonly", "yes"]`.
     pub fn arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds arguments of the module: `["top-keys", "10"]`.
+    pub fn module_arguments<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+        self.module_arguments.extend(arguments.map(String::from));
         self
     }
 
@@ -107,6 +115,7 @@ impl Setup {
             arguments,
             environment,
             with_module,
+            module_arguments,
         } = self;
         let socket = dir.path().join("socket");
         let mut all: Vec<String> = ["--port", "0", "--save", "", "--daemonize", "no"]
@@ -117,6 +126,7 @@ impl Setup {
         all.extend(["--logfile".into(), "log".into()]);
         if with_module {
             all.extend(["--loadmodule".into(), module().display().to_string()]);
+            all.extend(module_arguments);
         }
         all.extend(arguments);
         let mut server = Server {
