@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod clock;
+pub mod nodes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ pub struct Setup {
     environment: Vec<(String, PathBuf)>,
     with_module: bool,
     module_arguments: Vec<String>,
+    configuration_file: Option<PathBuf>,
 }
 
 impl Setup {
@@ -61,6 +63,7 @@ impl Setup {
             environment: Vec::new(),
             with_module: true,
             module_arguments: Vec::new(),
+            configuration_file: None,
         }
     }
 
@@ -79,6 +82,12 @@ impl Setup {
     /// Adds arguments of the module: `["top-keys", "10"]`.
     pub fn module_arguments<const N: usize>(mut self, arguments: [&str; N]) -> Self {
         self.module_arguments.extend(arguments.map(String::from));
+        self
+    }
+
+    /// Reads a configuration file first.
+    pub fn configuration_file(mut self, file: &Path) -> Self {
+        self.configuration_file = Some(file.to_owned());
         self
     }
 
@@ -116,11 +125,12 @@ impl Setup {
             environment,
             with_module,
             module_arguments,
+            configuration_file,
         } = self;
         let socket = dir.path().join("socket");
-        let mut all: Vec<String> = ["--port", "0", "--save", "", "--daemonize", "no"]
-            .map(String::from)
-            .to_vec();
+        let mut all = Vec::new();
+        all.extend(configuration_file.map(|file| file.display().to_string()));
+        all.extend(["--port", "0", "--save", "", "--daemonize", "no"].map(String::from));
         all.extend(["--unixsocket".into(), socket.display().to_string()]);
         all.extend(["--dir".into(), dir.path().display().to_string()]);
         all.extend(["--logfile".into(), "log".into()]);
