@@ -103,8 +103,19 @@ fn the_documentation_gives_each_commands_syntax() {
             "rl.gcra",
             "key limit window [BURST burst] [COST cost] [ATMOST | FORCE] [BLOCK duration]",
         ),
+        (
+            "rl.mcheck",
+            "numkeys key [key ...] limit window [limit window ...] [COST cost]",
+        ),
         ("rl.peek", "key [COST cost]"),
+        ("rl.info", "key"),
+        ("rl.refund", "key units"),
         ("rl.reset", "key [key ...]"),
+        ("rl.top", "[count]"),
+        (
+            "cl.throttle",
+            "key max_burst count_per_period period [quantity]",
+        ),
     ] {
         assert_eq!(syntax(&mut client, command), expected);
     }
@@ -114,21 +125,18 @@ fn the_documentation_gives_each_commands_syntax() {
 fn flags_and_arity() {
     let server = Server::start();
     let mut client = server.connect();
+    let deciding = ["write", "denyoom", "fast"].as_slice();
+    let read_write = ["RW", "access", "update"].as_slice();
     for (command, arity, flags, key_flags) in [
-        (
-            "rl.check",
-            "-4",
-            ["write", "denyoom", "fast"].as_slice(),
-            ["RW", "access", "update"].as_slice(),
-        ),
-        (
-            "rl.gcra",
-            "-4",
-            &["write", "denyoom", "fast"],
-            &["RW", "access", "update"],
-        ),
+        ("rl.check", "-4", deciding, read_write),
+        ("rl.gcra", "-4", deciding, read_write),
+        ("rl.mcheck", "-5", deciding, read_write),
+        ("cl.throttle", "-5", deciding, read_write),
         ("rl.peek", "-2", &["readonly", "fast"], &["RO", "access"]),
+        ("rl.info", "2", &["readonly", "fast"], &["RO", "access"]),
+        ("rl.refund", "3", &["write", "fast"], read_write),
         ("rl.reset", "-2", &["write"], &["RM", "delete"]),
+        ("rl.top", "-1", &["readonly"], &[]),
     ] {
         let info = info(&mut client, command);
         assert_eq!(&info[..2], [command, arity]);
@@ -150,8 +158,13 @@ fn the_server_finds_the_keys() {
     for (line, keys) in [
         ("RL.CHECK a 5 60 COST 2", ["a"].as_slice()),
         ("RL.GCRA a 5 60 BURST 9", &["a"]),
+        ("RL.MCHECK 1 a 5 60", &["a"]),
+        ("RL.MCHECK 3 a b c 5 60 5 60 5 60 COST 2", &["a", "b", "c"]),
         ("RL.PEEK a COST 2", &["a"]),
+        ("RL.INFO a", &["a"]),
+        ("RL.REFUND a 2", &["a"]),
         ("RL.RESET a b c", &["a", "b", "c"]),
+        ("CL.THROTTLE a 14 30 60 2", &["a"]),
     ] {
         assert_eq!(
             texts(client.ask(&format!("COMMAND GETKEYS {line}"))),
@@ -165,7 +178,10 @@ fn the_server_finds_the_keys() {
 fn key_patterns_of_a_user_hold_for_every_key() {
     let server = Server::start();
     let mut client = server.connect();
-    client.ask("ACL SETUSER app on nopass ~rl:* +rl.check +rl.gcra +rl.peek +rl.reset");
+    client.ask(
+        "ACL SETUSER app on nopass ~rl:* +rl.check +rl.gcra +rl.mcheck +rl.peek +rl.info +rl.refund +rl.reset \
+         +cl.throttle",
+    );
     let mut app = server.connect();
     app.ask("AUTH app x");
     assert_eq!(app.decide("RL.CHECK rl:k 5 60")[0], 1);
@@ -175,6 +191,11 @@ fn key_patterns_of_a_user_hold_for_every_key() {
         "RL.PEEK k",
         "RL.RESET k",
         "RL.RESET rl:k k",
+        "RL.MCHECK 2 rl:k k 5 60 5 60",
+        "RL.MCHECK 2 k rl:k 5 60 5 60",
+        "RL.INFO k",
+        "RL.REFUND k 1",
+        "CL.THROTTLE k 4 5 5",
     ] {
         assert!(app.refused(line).starts_with("NOPERM "), "{line}");
     }
@@ -183,15 +204,78 @@ fn key_patterns_of_a_user_hold_for_every_key() {
 }
 
 #[test]
-fn a_user_who_may_only_read_may_peek() {
+fn a_user_who_may_only_read_may_look() {
     let server = Server::start();
     let mut client = server.connect();
     client.decide("RL.CHECK k 5 60");
-    client.ask("ACL SETUSER reader on nopass %R~* +rl.check +rl.peek +rl.reset");
+    client.ask(
+        "ACL SETUSER reader on nopass %R~* +rl.check +rl.gcra +rl.mcheck +rl.peek +rl.info +rl.refund +rl.reset \
+         +cl.throttle",
+    );
     let mut reader = server.connect();
     reader.ask("AUTH reader x");
     assert_eq!(reader.decide("RL.PEEK k")[2], 4);
-    for line in ["RL.CHECK k 5 60", "RL.RESET k"] {
+    assert_ne!(reader.ask("RL.INFO k"), Value::Nil);
+    for line in [
+        "RL.CHECK k 5 60",
+        "RL.GCRA k 5 60",
+        "RL.MCHECK 1 k 5 60",
+        "RL.REFUND k 1",
+        "RL.RESET k",
+        "CL.THROTTLE k 4 5 5",
+    ] {
         assert!(reader.refused(line).starts_with("NOPERM "), "{line}");
+    }
+}
+
+#[test]
+fn servers_that_let_modules_have_categories_have_one_for_these_commands() {
+    let server = Server::start();
+    let mut client = server.connect();
+    if client.ask_bytes(&[b"ACL", b"CAT", b"ratelimit"]).is_err() {
+        println!("skipped: this server lets modules have no ACL categories of their own");
+        return;
+    }
+    let mut commands = texts(client.ask("ACL CAT ratelimit"));
+    commands.sort();
+    assert_eq!(
+        commands,
+        [
+            "cl.throttle",
+            "rl.check",
+            "rl.gcra",
+            "rl.info",
+            "rl.mcheck",
+            "rl.peek",
+            "rl.refund",
+            "rl.reset"
+        ]
+    );
+    let readers = texts(client.ask("ACL CAT read"));
+    for command in ["rl.peek", "rl.info", "rl.top"] {
+        assert!(readers.contains(&command.to_owned()), "{command}");
+    }
+}
+
+#[test]
+fn the_client_shows_a_hint_for_every_command() {
+    let server = Server::start();
+    for command in [
+        "rl.check",
+        "rl.gcra",
+        "rl.mcheck",
+        "rl.peek",
+        "rl.info",
+        "rl.refund",
+        "rl.reset",
+        "rl.top",
+        "cl.throttle",
+    ] {
+        let help = server.cli(&["help", command]);
+        let text = String::from_utf8_lossy(&help.stdout).into_owned();
+        assert!(
+            text.to_lowercase().contains(command) && text.contains("summary:"),
+            "{text}"
+        );
     }
 }

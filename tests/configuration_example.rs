@@ -77,13 +77,19 @@ fn the_limiter_may_rate_limit_its_keys_and_nothing_else() {
     assert_eq!(limiter.decide("RL.CHECK rl:k 2 60")[..3], [1, 2, 1]);
     assert_eq!(limiter.decide("RL.GCRA rl:g 2 60")[..3], [1, 2, 1]);
     assert_eq!(limiter.decide("RL.PEEK rl:k COST 2")[..3], [0, 2, 1]);
+    assert_eq!(limiter.decide("RL.REFUND rl:k 1")[..3], [1, 2, 2]);
+    limiter.ask("RL.MCHECK 2 rl:k rl:l 2 60 2 60");
+    limiter.ask("RL.INFO rl:k");
+    assert_eq!(limiter.decide("CL.THROTTLE rl:t 1 1 60")[..3], [0, 2, 1]);
     assert_forbidden(
         &mut limiter,
         &[
             "RL.CHECK k 2 60",
             "RL.GCRA r 2 60",
             "RL.PEEK other:rl:k",
+            "RL.MCHECK 2 rl:k l 2 60 2 60",
             "RL.RESET rl:k",
+            "RL.TOP",
             "GET rl:k",
             "SET rl:k x",
             "DEL rl:k",
@@ -101,8 +107,12 @@ fn the_limiter_may_rate_limit_its_keys_and_nothing_else() {
 #[test]
 fn support_may_look_and_reset_and_nothing_else() {
     let server = start();
-    connect_as("limiter", &server).ask("RL.CHECK rl:k 1 60");
+    let mut limiter = connect_as("limiter", &server);
+    limiter.ask("RL.CHECK rl:k 1 60");
+    limiter.ask("RL.CHECK rl:k 1 60");
     let mut support = connect_as("support", &server);
+    let top: Vec<redis::Value> = redis::from_redis_value(support.ask("RL.TOP")).unwrap();
+    assert_eq!(top.len(), 1);
     assert_eq!(support.decide("RL.PEEK rl:k")[..3], [0, 1, 0]);
     assert_eq!(support.ask("RL.RESET rl:k"), redis::Value::Int(1));
     assert_forbidden(
@@ -124,6 +134,8 @@ fn the_administrator_may_do_everything_and_finds_the_settings_in_force() {
         ("maxmemory-policy", "noeviction"),
         ("protected-mode", "yes"),
         ("replica-read-only", "yes"),
+        ("ratelimit.cl-throttle", "yes"),
+        ("ratelimit.top-keys", "128"),
     ] {
         let reply = administrator.ask(&format!("CONFIG GET {setting}"));
         let pair: Vec<String> = redis::from_redis_value(reply).unwrap();

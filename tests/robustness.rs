@@ -53,7 +53,19 @@ fn line() -> impl Strategy<Value = Vec<Vec<u8>>> {
         )
         .prop_map(|options| options.concat())
     };
-    let command = || text(&["RL.CHECK", "RL.GCRA", "RL.PEEK", "RL.RESET"]);
+    let command = || {
+        text(&[
+            "RL.CHECK",
+            "RL.GCRA",
+            "RL.MCHECK",
+            "RL.PEEK",
+            "RL.INFO",
+            "RL.REFUND",
+            "RL.RESET",
+            "RL.TOP",
+            "CL.THROTTLE",
+        ])
+    };
     prop_oneof![
         3 => (command(), prop::collection::vec(word(), 0..12))
             .prop_map(|(command, words)| [vec![command], words].concat()),
@@ -66,6 +78,17 @@ fn line() -> impl Strategy<Value = Vec<Vec<u8>>> {
         }),
         1 => key().prop_map(|key| vec![b"RL.PEEK".to_vec(), key]),
         1 => key().prop_map(|key| vec![b"RL.RESET".to_vec(), key]),
+        1 => key().prop_map(|key| vec![b"RL.INFO".to_vec(), key]),
+        1 => (key(), limit()).prop_map(|(key, units)| vec![b"RL.REFUND".to_vec(), key, units]),
+        1 => (key(), limit(), limit(), text(&["1", "60", "86400"]), text(&["0", "1", "2", "50"])).prop_map(
+            |(key, burst, count, period, quantity)| vec![b"CL.THROTTLE".to_vec(), key, burst, count, period, quantity]
+        ),
+        2 => (text(&["1", "2", "3", "4", "0", "129"]), prop::collection::vec((key(), limit(), window()), 1..5), options())
+            .prop_map(|(count, keys, options)| {
+                let names = keys.iter().map(|(key, ..)| key.clone()).collect();
+                let rules = keys.iter().flat_map(|(_, limit, window)| [limit.clone(), window.clone()]).collect();
+                [vec![b"RL.MCHECK".to_vec(), count], names, rules, options].concat()
+            }),
     ]
 }
 
@@ -84,6 +107,12 @@ fn send(client: &mut Connection, lines: &[Vec<Vec<u8>>]) -> Vec<Value> {
         .unwrap()
 }
 
+/// The five integers of a row.
+fn integers(reply: &Value) -> Option<[i64; 5]> {
+    let fields: Vec<i64> = redis::from_redis_value(reply.clone()).ok()?;
+    fields.try_into().ok()
+}
+
 /// What must be true of every reply.
 fn check_reply(line: &[Vec<u8>], reply: &Value) {
     let shown = || {
@@ -93,18 +122,49 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
             .collect();
         words.join(" ")
     };
+    let name = line[0].to_ascii_lowercase();
     match reply {
-        Value::Array(fields) => {
-            let fields: Vec<i64> = fields
+        Value::Array(rows) if name == b"rl.mcheck" => {
+            let rows: Vec<_> = rows
                 .iter()
-                .map(|field| match field {
-                    Value::Int(number) => *number,
-                    other => panic!("{}: {other:?}", shown()),
-                })
+                .map(|row| integers(row).unwrap_or_else(|| panic!("{}", shown())))
                 .collect();
-            let [granted, limit, remaining, retry_after, reset_after] = fields[..] else {
-                panic!("{}: {fields:?}", shown());
+            for row in &rows {
+                assert_eq!(row[0] > 0, rows[0][0] > 0, "{}: {rows:?}", shown());
+                assert!(
+                    (0..=row[1]).contains(&row[2]) && row[3] >= -1 && row[4] >= 0,
+                    "{}: {rows:?}",
+                    shown()
+                );
+            }
+            assert_eq!(
+                rows[0][0] > 0,
+                rows.iter().all(|row| row[3] == 0),
+                "{}: {rows:?}",
+                shown()
+            );
+        }
+        Value::Array(_) if name == b"cl.throttle" => {
+            let row = integers(reply).unwrap_or_else(|| panic!("{}", shown()));
+            assert!(
+                matches!(row[0], 0 | 1) && (0..=row[1]).contains(&row[2]),
+                "{}: {row:?}",
+                shown()
+            );
+            assert!(
+                (row[3] == -1 || row[3] > 0 && row[0] == 1) && row[4] >= 0,
+                "{}: {row:?}",
+                shown()
+            );
+        }
+        Value::Array(fields) if name == b"rl.info" => assert_eq!(fields.len(), 6, "{}", shown()),
+        Value::Array(rows) if name == b"rl.top" => assert!(rows.len() <= 128, "{}", shown()),
+        Value::Array(_) => {
+            let Some([granted, limit, remaining, retry_after, reset_after]) = integers(reply)
+            else {
+                panic!("{}: {reply:?}", shown());
             };
+            let fields = [granted, limit, remaining, retry_after, reset_after];
             assert!(
                 granted >= 0 && limit >= 1 && reset_after >= 0,
                 "{}: {fields:?}",
@@ -112,7 +172,10 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
             );
             assert!((0..=limit).contains(&remaining), "{}: {fields:?}", shown());
             assert!(retry_after >= -1, "{}: {fields:?}", shown());
-            assert_eq!(granted > 0, retry_after == 0, "{}: {fields:?}", shown());
+            // A refund tells when the next unit would be granted, whatever was given back.
+            if name != b"rl.refund" {
+                assert_eq!(granted > 0, retry_after == 0, "{}: {fields:?}", shown());
+            }
         }
         Value::ServerError(error) => {
             let code = error.code();
@@ -122,7 +185,11 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
                 shown()
             );
         }
-        Value::Nil => assert!(line[0].eq_ignore_ascii_case(b"rl.peek"), "{}", shown()),
+        Value::Nil => assert!(
+            matches!(name.as_slice(), b"rl.peek" | b"rl.info" | b"rl.refund"),
+            "{}",
+            shown()
+        ),
         Value::Int(_) => assert!(line[0].eq_ignore_ascii_case(b"rl.reset"), "{}", shown()),
         other => panic!("{}: {other:?}", shown()),
     }
@@ -239,6 +306,10 @@ fn random_bytes_as_the_value_of_a_key() {
             &[b"RL.CHECK", b"k", b"5", b"60", b"7", b"1h"],
             &[b"RL.GCRA", b"k", b"5", b"60"],
             &[b"RL.CHECK", b"k", b"3", b"60", b"FORCE"],
+            &[b"RL.MCHECK", b"2", b"k", b"l", b"5", b"60", b"5", b"60"],
+            &[b"CL.THROTTLE", b"k", b"4", b"5", b"5"],
+            &[b"RL.INFO", b"k"],
+            &[b"RL.REFUND", b"k", b"1"],
             &[b"RL.RESET", b"k"],
         ]
         .into_iter()

@@ -107,6 +107,18 @@ fn a_denial_writes_nothing() {
         assert_eq!(client.decide(line)[0], 0, "{line}");
         assert!(written(&server, &mut client) == before, "{line}");
     }
+    for line in [
+        "RL.MCHECK 2 nothing c 5 60 2 60",
+        "RL.MCHECK 2 blocked nothing 1 60 5 60",
+        // Never possible: not even what the other key is asked for is stored.
+        "RL.MCHECK 2 c nothing 9 30 1 60 COST 2",
+        "CL.THROTTLE g 1 2 60",
+        "CL.THROTTLE g 1 2 60 3",
+        "CL.THROTTLE nothing 0 1 60 2",
+    ] {
+        client.ask(line);
+        assert!(written(&server, &mut client) == before, "{line}");
+    }
 }
 
 #[test]
@@ -125,10 +137,45 @@ fn a_look_writes_nothing() {
             "RL.PEEK c COST 3",
             "RL.PEEK g",
             "RL.PEEK nothing",
+            "RL.INFO c",
+            "RL.INFO g",
+            "RL.TOP",
+            "CL.THROTTLE g 1 2 60 0",
+            "CL.THROTTLE g 9 2 60 0",
+            "RL.REFUND nothing 1",
         ] {
             client.ask(line);
             assert!(written(&server, &mut client) == before, "{line}");
         }
+    }
+}
+
+#[test]
+fn a_denial_that_steps_back_or_blocks_is_stored_once() {
+    let (server, clock) = Clock::start_with(with_aof());
+    let mut client = server.connect();
+    client.decide("RL.CHECK c 2 60 COST 2");
+    client.decide("RL.GCRA g 2 60 COST 2");
+    client.decide("RL.CHECK m 2 60 COST 2");
+    for (step_back, line) in [
+        (0, "RL.CHECK c 2 60 BLOCK 5m"),
+        (0, "RL.GCRA g 2 60 BLOCK 5m"),
+        (1, "RL.CHECK c 2 60"),
+        (1, "RL.GCRA g 2 60 ATMOST"),
+        (1, "RL.MCHECK 2 m nothing 2 60 5 60"),
+    ] {
+        clock.step_back(Duration::from_secs(step_back));
+        let before = written(&server, &mut client);
+        client.ask(line);
+        let after = written(&server, &mut client);
+        assert!(after != before, "{line}");
+        assert_eq!(
+            after.1.matches("SET").count(),
+            before.1.matches("SET").count() + 1,
+            "{line}"
+        );
+        client.ask(line);
+        assert!(written(&server, &mut client) == after, "{line}");
     }
 }
 
@@ -143,6 +190,8 @@ fn a_denial_with_other_parameters_stores_them_and_consumes_nothing() {
         ("RL.CHECK c 1 60", [0, 1, 0, 59_000, 59_000]),
         ("RL.CHECK c 1 90", [0, 1, 0, 89_000, 89_000]),
         ("RL.GCRA g 2 120 BURST 1", [0, 1, 0, 59_000, 59_000]),
+        // Seconds: limited, one at once, none left, a minute.
+        ("CL.THROTTLE g 0 1 60", [1, 1, 0, 59, 59]),
     ] {
         let before = written(&server, &mut client);
         assert_eq!(client.decide(line), again, "{line}");
@@ -179,10 +228,21 @@ fn watch_sees_a_grant_and_does_not_see_a_denial_or_a_look() {
         client.ask("EXEC")
     };
     assert_eq!(transaction(&mut client, "RL.CHECK k 1 1h"), Value::Nil);
-    for line in ["RL.CHECK k 1 1h", "RL.PEEK k", "RL.CHECK k 1 1h COST 2"] {
+    for line in [
+        "RL.CHECK k 1 1h",
+        "RL.PEEK k",
+        "RL.INFO k",
+        "RL.CHECK k 1 1h COST 2",
+        "RL.MCHECK 2 other k 5 1h 1 1h",
+    ] {
         assert_ne!(transaction(&mut client, line), Value::Nil, "{line}");
     }
     assert_eq!(transaction(&mut client, "RL.CHECK k 2 1h"), Value::Nil);
+    assert_eq!(transaction(&mut client, "RL.REFUND k 1"), Value::Nil);
+    assert_eq!(
+        transaction(&mut client, "RL.MCHECK 2 other k 5 1h 2 1h"),
+        Value::Nil
+    );
     assert_eq!(transaction(&mut client, "RL.RESET k"), Value::Nil);
 }
 

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod clock;
+pub mod features;
 pub mod nodes;
 
 use std::fs;
