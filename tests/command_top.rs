@@ -85,7 +85,7 @@ fn only_keys_that_the_caller_may_read_are_listed() {
     client.ask("ACL SETUSER reader on nopass %R~app:* +rl.top");
     client.ask("ACL SETUSER writer on nopass %W~* +rl.top");
     client.ask("ACL SETUSER nobody on nopass +rl.top");
-    let mut listed = |user: &str| {
+    let listed = |user: &str| {
         let mut connection = server.connect();
         connection.ask(&format!("AUTH {user} x"));
         let mut keys: Vec<_> = top(&mut connection, "RL.TOP")

@@ -16,7 +16,7 @@ use std::time::Duration;
 use common::Server;
 use common::clock::Clock;
 
-const DOCUMENTS: &[&str] = &["README.md"];
+const DOCUMENTS: &[&str] = &["README.md", "docs/commands.md"];
 
 const PROMPT: &str = "127.0.0.1:6379> ";
 
@@ -127,5 +127,17 @@ fn redis_cli(server: &Server, command: &str) -> String {
     writeln!(cli.stdin.take().unwrap(), "{command}").unwrap();
     let output = cli.wait_with_output().unwrap();
     assert!(output.status.success(), "{command}: {}", output.status);
-    String::from_utf8(output.stdout).unwrap()
+    let reply = String::from_utf8(output.stdout).unwrap();
+    reply
+        .split_inclusive('\n')
+        .filter(|line| !is_elapsed_time(line))
+        .collect()
+}
+
+/// Whether a line is `(1.41s)`: `redis-cli` adds it after a reply that took half a second, as on a busy machine.
+fn is_elapsed_time(line: &str) -> bool {
+    line.trim_end()
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix("s)"))
+        .is_some_and(|seconds| seconds.parse::<f64>().is_ok())
 }
