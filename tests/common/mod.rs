@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod features;
 pub mod nodes;
+pub mod traffic;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,132 @@
+//! Traffic of several clients at once, and what it leaves behind.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use redis::{Connection, ConnectionLike, Value};
+
+use super::{Ask, Server, eventually};
+
+/// A repeatable sequence of numbers that look random (xorshift).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// A random call of one of the commands that write, each with all its options. The limiters under `short:` live for
+/// some milliseconds, all others for hours.
+pub fn any_write(random: &mut Random) -> String {
+    let limit = 1 + random.below(40);
+    let [key, other] = [random.below(12), random.below(11)];
+    // Another one.
+    let other = if other >= key { other + 1 } else { other };
+    match random.below(17) {
+        0..3 => format!("RL.CHECK s:{key} {limit} 1h"),
+        3 => format!("RL.CHECK s:{key} {limit} 1h COST 3 ATMOST"),
+        4 => format!("RL.CHECK s:{key} {limit} 1h COST 2 FORCE"),
+        5 => format!("RL.CHECK s:{key} {limit} 1h BLOCK 2h"),
+        6 => format!("RL.MCHECK 2 s:{key} s:{other} {limit} 1h 50 1h"),
+        7 => format!("RL.CHECK several:{key} {limit} 1h 90 2h COST 2"),
+        8 => format!("RL.CHECK several:{key} {limit} {}m", 60 + random.below(20)),
+        9 => format!("RL.GCRA g:{key} {limit} 1h"),
+        10 => format!("RL.GCRA g:{key} {limit} 1h BURST 9 COST 5 FORCE"),
+        11 => format!("RL.GCRA g:{key} {limit} 1h BURST 7 ATMOST BLOCK 3h"),
+        12 => format!("CL.THROTTLE g:{key} 15 30 3600 1"),
+        13 => format!("RL.REFUND s:{key} 2"),
+        14 => format!("RL.REFUND g:{key} 2"),
+        15 => format!("RL.RESET s:{key} several:{key} g:{other}"),
+        _ => format!("RL.CHECK short:{key} 5 {}ms BLOCK 9ms", 1 + 3 * key),
+    }
+}
+
+/// Clients that send [`any_write`] until they are told to stop, or the server goes away.
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Traffic {
+    pub fn start(server: &Server) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
+        let clients = (1..=4)
+            .map(|seed| {
+                let mut client = server.connect();
+                let (stop, answered) = (stop.clone(), answered.clone());
+                std::thread::spawn(move || {
+                    let mut random = Random::new(seed);
+                    while !stop.load(Ordering::Relaxed) {
+                        let line = any_write(&mut random);
+                        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+                        match client.ask_bytes(&words) {
+                            Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
+                            Err(_) if !client.is_open() => return,
+                            Err(error) => panic!("{line}: {error}"),
+                        };
+                    }
+                })
+            })
+            .collect();
+        Self {
+            stop,
+            answered,
+            clients,
+        }
+    }
+
+    /// Waits until `count` more calls have been answered.
+    pub fn go_on_for(&self, count: u64) {
+        let enough = self.answered.load(Ordering::Relaxed) + count;
+        eventually("traffic that goes on", || {
+            let gone = self.clients.iter().any(JoinHandle::is_finished);
+            assert!(!gone, "a client has ended");
+            (self.answered.load(Ordering::Relaxed) >= enough).then_some(())
+        });
+    }
+
+    /// Ends it. Every call that was sent has been answered then.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            client.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            let _ = client.join();
+        }
+    }
+}
+
+/// The bytes and the expiry of every key, but those that live for some milliseconds only.
+pub fn contents(client: &mut Connection) -> BTreeMap<String, (Vec<u8>, i64)> {
+    let keys: Vec<String> = redis::from_redis_value(client.ask("KEYS *")).unwrap();
+    keys.into_iter()
+        .filter(|key| !key.starts_with("short:"))
+        .map(|key| {
+            let Value::BulkString(bytes) = client.ask(&format!("GET {key}")) else {
+                panic!("{key} has gone");
+            };
+            let expiry = redis::from_redis_value(client.ask(&format!("PEXPIRETIME {key}")));
+            (key, (bytes, expiry.unwrap()))
+        })
+        .collect()
+}
