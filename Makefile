@@ -1,13 +1,13 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint build clean
+.PHONY: help run demo test test-matrix lint build clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  NO_INSTALL=1          never install packages, say which are missing'
 	@echo '  REDIS_SERVER=/path    the server to use, instead of redis-server in the path'
@@ -20,6 +20,9 @@ demo: ## Walk through the commands on a private server
 
 test: ## Run every test; installs what is missing
 	@scripts/test
+
+test-matrix: ## Run every test on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
+	@scripts/server-matrix $(SERVERS)
 
 lint: ## Check formatting, clippy and rustdoc, with warnings as errors
 	@scripts/lint
