@@ -132,10 +132,13 @@ impl Windows {
 
     /// Gives back up to `units` in every window, in force or not. Returns the most that one gave back.
     pub(super) fn refund(&mut self, units: u64) -> u64 {
-        self.others
+        let most = self
+            .others
             .iter_mut()
             .map(|log| log.refund(units))
-            .fold(self.first.refund(units), u64::max)
+            .fold(self.first.refund(units), u64::max);
+        self.drop_emptied();
+        most
     }
 
     /// Lets the time be `now`.
@@ -144,6 +147,16 @@ impl Windows {
         for log in &mut self.others {
             log.advance(now);
         }
+        self.drop_emptied();
+    }
+
+    /// Drops the windows that are not in force and no longer hold anything.
+    fn drop_emptied(&mut self) {
+        let mut at = 0_usize;
+        self.others.retain(|log| {
+            at = at.saturating_add(1);
+            at <= self.others_in_force || !log.is_unused()
+        });
     }
 
     /// The time until nothing that is stored matters any more.
