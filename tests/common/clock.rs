@@ -37,6 +37,7 @@ impl Clock {
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
             .args([&library, &source])
+            .arg("-ldl")
             .status()
             .unwrap();
         assert!(compiled.success());
