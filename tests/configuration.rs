@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Ask, Server, Setup, module};
-use redis::{Connection, Value};
+use redis::Connection;
 
 fn settings(client: &mut Connection) -> Vec<String> {
     redis::from_redis_value(client.ask("CONFIG GET ratelimit.*"))
@@ -61,6 +61,8 @@ fn module_loadex() {
         .start();
     let mut client = server.connect();
     let load = format!("MODULE LOADEX {}", module().display());
+    // Some servers have modules of their own.
+    let before = client.ask("MODULE LIST");
     for wrong in [
         "CONFIG ratelimit.wat 1",
         "CONFIG ratelimit.top-keys 10001",
@@ -75,7 +77,7 @@ fn module_loadex() {
             error.starts_with("ERR Error loading the extension"),
             "{wrong}: {error}"
         );
-        assert_eq!(client.ask("MODULE LIST"), Value::Array(vec![]), "{wrong}");
+        assert_eq!(client.ask("MODULE LIST"), before, "{wrong}");
     }
     client.ask(&format!(
         "{load} CONFIG ratelimit.top-keys 11 ARGS cl-throttle no"

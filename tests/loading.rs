@@ -76,6 +76,8 @@ fn loading_twice_is_refused_and_the_first_goes_on() {
 fn the_server_lists_the_module_by_name_and_version() {
     let server = Server::start();
     let text = String::from_utf8(server.cli(&["MODULE", "LIST"]).stdout).unwrap();
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(&lines[..4], ["name", "ratelimit", "ver", "100"]);
+    // Some servers have modules of their own.
+    let lines = text.lines().skip_while(|line| *line != "ratelimit");
+    let three: Vec<_> = lines.take(3).collect();
+    assert_eq!(three, ["ratelimit", "ver", "100"]);
 }
