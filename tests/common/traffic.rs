@@ -33,7 +33,7 @@ pub fn any_write(random: &mut Random) -> String {
     let [key, other] = [random.below(12), random.below(11)];
     // Another one.
     let other = if other >= key { other + 1 } else { other };
-    match random.below(17) {
+    match random.below(18) {
         0..3 => format!("RL.CHECK s:{key} {limit} 1h"),
         3 => format!("RL.CHECK s:{key} {limit} 1h COST 3 ATMOST"),
         4 => format!("RL.CHECK s:{key} {limit} 1h COST 2 FORCE"),
@@ -46,9 +46,10 @@ pub fn any_write(random: &mut Random) -> String {
         11 => format!("RL.GCRA g:{key} {limit} 1h BURST 7 ATMOST BLOCK 3h"),
         12 => format!("CL.THROTTLE g:{key} 15 30 3600 1"),
         13 => format!("RL.REFUND s:{key} 2"),
+        17 => format!("RL.REFUND several:{key} 2"),
         14 => format!("RL.REFUND g:{key} 2"),
         15 => format!("RL.RESET s:{key} several:{key} g:{other}"),
-        _ => format!("RL.CHECK short:{key} 5 {}ms BLOCK 9ms", 1 + 3 * key),
+        _ => format!("RL.CHECK short:{key} 5 {}ms BLOCK 9ms", 1 + limit),
     }
 }
 
