@@ -44,6 +44,8 @@ fn start(ctx: &Context, arguments: &[RedisString]) -> Status {
 fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     server::prepare(ctx.ctx)?;
     let settings = server::configure(ctx.ctx, arguments.iter().map(RedisString::as_slice))?;
+    // The server sets only what differs from the default.
+    top::resize(settings.top_keys);
     server::register_info(ctx.ctx);
     commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))
 }

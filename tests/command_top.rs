@@ -138,6 +138,22 @@ fn its_size_can_be_set_while_running_which_starts_afresh() {
 }
 
 #[test]
+fn naming_the_default_size_changes_nothing() {
+    for setup in [
+        Setup::new().module_arguments(["top-keys", "128"]),
+        Setup::new().arguments(["--ratelimit.top-keys", "128"]),
+    ] {
+        let server = setup.start();
+        let mut client = server.connect();
+        deny(&mut client, "k", 1);
+        assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 1)]);
+        client.ask("CONFIG SET ratelimit.top-keys 128");
+        deny(&mut client, "k", 1);
+        assert!(!top(&mut client, "RL.TOP").is_empty());
+    }
+}
+
+#[test]
 fn a_count_that_is_none_is_refused() {
     let server = Server::start();
     let mut client = server.connect();

@@ -3,16 +3,17 @@
 
 use std::ffi::{c_char, c_int, c_longlong, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use redis_module::raw;
 
 use super::api::api;
+use crate::top;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
 
 /// The most keys that `RL.TOP` can keep.
-const MOST_TOP_KEYS: i64 = 10_000;
+const MOST_TOP_KEYS: usize = 10_000;
 
 /// What the module was loaded with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub(crate) struct Settings {
     /// `cl-throttle`: whether `CL.THROTTLE` is registered.
     pub(crate) cl_throttle: bool,
     /// `top-keys`: how many keys `RL.TOP` keeps.
-    pub(crate) top_keys: i64,
+    pub(crate) top_keys: usize,
 }
 
 impl Settings {
@@ -66,7 +67,7 @@ impl Settings {
 }
 
 static CL_THROTTLE: AtomicBool = AtomicBool::new(Settings::DEFAULT.cl_throttle);
-static TOP_KEYS: AtomicI64 = AtomicI64::new(Settings::DEFAULT.top_keys);
+static TOP_KEYS: AtomicUsize = AtomicUsize::new(Settings::DEFAULT.top_keys);
 
 /// Registers the configuration, with `arguments` as its defaults, and has the server set it from its own configuration.
 /// On failure, why not.
@@ -94,10 +95,10 @@ pub(crate) fn configure<'a>(
         api!(RedisModule_RegisterNumericConfig)(
             ctx,
             c"top-keys".as_ptr(),
-            defaults.top_keys,
+            integer(defaults.top_keys),
             raw::REDISMODULE_CONFIG_DEFAULT,
             0,
-            MOST_TOP_KEYS,
+            integer(MOST_TOP_KEYS),
             Some(top_keys),
             Some(set_top_keys),
             None,
@@ -132,7 +133,7 @@ extern "C" fn set_cl_throttle(
 }
 
 extern "C" fn top_keys(_name: *const c_char, _data: *mut c_void) -> c_longlong {
-    TOP_KEYS.load(Ordering::Relaxed)
+    integer(TOP_KEYS.load(Ordering::Relaxed))
 }
 
 extern "C" fn set_top_keys(
@@ -141,9 +142,16 @@ extern "C" fn set_top_keys(
     _data: *mut c_void,
     _error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
-    TOP_KEYS.store(value, Ordering::Relaxed);
-    crate::top::resize(usize::try_from(value).unwrap_or(0));
+    // The server has made sure of the range.
+    let keys = usize::try_from(value).unwrap_or(0);
+    TOP_KEYS.store(keys, Ordering::Relaxed);
+    top::resize(keys);
     OK
+}
+
+/// A number of keys as the server has it.
+fn integer(keys: usize) -> c_longlong {
+    c_longlong::try_from(keys).unwrap_or(c_longlong::MAX)
 }
 
 #[cfg(test)]
