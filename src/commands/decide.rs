@@ -21,7 +21,11 @@ pub(super) fn decide<A: Algorithm>(
     demand: &Demand,
 ) -> Result<(), Refusal> {
     let mut key = Key::write(call, 1)?;
-    let mut limiter = Limiter::<A>::open(state(&key)?, parameters, call.now())?;
+    let mut limiter = Limiter::<A>::new(parameters, call.now());
+    if let Some(state) = state(&key)? {
+        limiter.load(state)?;
+        limiter.adopt(parameters);
+    }
     let decision = limiter.decide(demand);
     store(&mut key, &limiter)?;
     observe(call, counters, &decision);

@@ -3,7 +3,7 @@
 use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
 
 use super::decide::{KEY, state};
-use crate::limiter::{self, Algorithm, Bucket, Unreadable, Windows};
+use crate::limiter::{self, Bucket, Instant, Limiter, Unreadable, Windows};
 use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
 
@@ -32,7 +32,7 @@ impl Command for Reset {
         for at in keys.clone() {
             let key = Key::write(call, at)?;
             if let Some(state) = state(&key)? {
-                check(state)?;
+                check(state, call.now())?;
             }
         }
         let mut forgotten = 0_u32;
@@ -47,9 +47,9 @@ impl Command for Reset {
 }
 
 /// Refuses what is not the state of a limiter.
-fn check(state: &[u8]) -> Result<(), Unreadable> {
+fn check(state: &[u8], now: Instant) -> Result<(), Unreadable> {
     match limiter::kind(state)? {
-        limiter::Kind::SlidingWindow => Windows::decode(state).map(|_| ()),
-        limiter::Kind::Gcra => Bucket::decode(state).map(|_| ()),
+        limiter::Kind::SlidingWindow => Limiter::<Windows>::blank(now).load(state),
+        limiter::Kind::Gcra => Limiter::<Bucket>::blank(now).load(state),
     }
 }

@@ -63,14 +63,26 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends `width` bytes of `value`, the lowest first; as many as there is capacity for.
+/// What has to be left of the capacity after a value has been appended.
+pub(super) const SLACK: usize = 16;
+
+/// Appends `width` bytes of `value`, at most 16, the lowest first.
 pub(super) fn put_wide<const N: usize>(out: &mut ArrayVec<u8, N>, value: u128, width: usize) {
-    out.extend(value.to_le_bytes().into_iter().take(width));
+    put(out, value.to_le_bytes(), width);
 }
 
-/// Appends `width` bytes of `value`, the lowest first.
+/// Appends `width` bytes of `value`, at most 8, the lowest first.
 pub(super) fn put_integer<const N: usize>(out: &mut ArrayVec<u8, N>, value: u64, width: usize) {
-    out.extend(value.to_le_bytes().into_iter().take(width));
+    put(out, value.to_le_bytes(), width);
+}
+
+/// Appends the first `width` bytes. All are copied, as a copy of a length known beforehand is one instruction, and what
+/// is too much is taken off again.
+fn put<const N: usize, const M: usize>(out: &mut ArrayVec<u8, N>, bytes: [u8; M], width: usize) {
+    let end = out.len().saturating_add(width.min(M));
+    let fits = out.try_extend_from_slice(&bytes).is_ok();
+    debug_assert!(fits, "the capacity is that of the longest state, and slack");
+    out.truncate(end);
 }
 
 /// Appends a varint.

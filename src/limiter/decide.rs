@@ -3,7 +3,8 @@
 use super::meter::{Meter, Meters};
 use super::state::{self, Encoded};
 use super::{
-    Bucket, Decision, Demand, Instant, Quota, Rules, Span, Units, Unreadable, WindowLog, Windows,
+    Bucket, Decision, Demand, Instant, Quota, Rule, Rules, Span, Units, Unreadable, WindowLog,
+    Windows,
 };
 
 /// The algorithms. A key belongs to the one that it was first used with.
@@ -29,6 +30,9 @@ pub trait Algorithm: Sized {
     /// The state of a key that was never asked for.
     fn new(parameters: &Self::Parameters) -> Self;
 
+    /// A state to read another into.
+    fn blank() -> Self;
+
     /// Lets the time, at which the state stood at `from`, be `now`.
     fn advance(&mut self, from: Instant, now: Instant);
 
@@ -47,14 +51,14 @@ pub trait Algorithm: Sized {
     /// The time until nothing that is stored matters any more.
     fn idle_after(&self, now: Instant) -> Span;
 
-    /// The bytes to store a limiter as.
-    fn encode(limiter: &Limiter<Self>) -> Encoded;
+    /// Appends the bytes to store a limiter as to `out`, which is empty.
+    fn encode(limiter: &Limiter<Self>, out: &mut Encoded);
 
-    /// The limiter stored in `bytes`, at the time when it was stored.
+    /// Makes `limiter` the one that is stored in `bytes`, at the time when it was stored.
     ///
     /// # Errors
-    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
-    fn decode(bytes: &[u8]) -> Result<Limiter<Self>, Unreadable>;
+    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
+    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), Unreadable>;
 }
 
 impl Algorithm for Windows {
@@ -64,6 +68,10 @@ impl Algorithm for Windows {
 
     fn new(rules: &Rules) -> Self {
         Self::new(rules)
+    }
+
+    fn blank() -> Self {
+        Self::new(&Rules::new(Rule::LEAST))
     }
 
     fn advance(&mut self, _from: Instant, now: Instant) {
@@ -90,12 +98,12 @@ impl Algorithm for Windows {
         self.idle_after(now)
     }
 
-    fn encode(limiter: &Limiter<Self>) -> Encoded {
-        state::encode_windows(limiter)
+    fn encode(limiter: &Limiter<Self>, out: &mut Encoded) {
+        state::encode_windows(limiter, out);
     }
 
-    fn decode(bytes: &[u8]) -> Result<Limiter<Self>, Unreadable> {
-        state::decode_windows(bytes)
+    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), Unreadable> {
+        state::decode_windows(bytes, limiter)
     }
 }
 
@@ -106,6 +114,10 @@ impl Algorithm for Bucket {
 
     fn new(quota: &Quota) -> Self {
         Self::new(*quota)
+    }
+
+    fn blank() -> Self {
+        Self::new(Quota::LEAST)
     }
 
     fn advance(&mut self, from: Instant, now: Instant) {
@@ -136,12 +148,12 @@ impl Algorithm for Bucket {
         self.reset_after(now)
     }
 
-    fn encode(limiter: &Limiter<Self>) -> Encoded {
-        state::encode_bucket(limiter)
+    fn encode(limiter: &Limiter<Self>, out: &mut Encoded) {
+        state::encode_bucket(limiter, out);
     }
 
-    fn decode(bytes: &[u8]) -> Result<Limiter<Self>, Unreadable> {
-        state::decode_bucket(bytes)
+    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), Unreadable> {
+        state::decode_bucket(bytes, limiter)
     }
 }
 
@@ -178,6 +190,50 @@ pub struct Limiter<A> {
 }
 
 impl<A: Algorithm> Limiter<A> {
+    /// A limiter that was never asked for.
+    #[must_use]
+    pub fn new(parameters: &A::Parameters, now: Instant) -> Self {
+        Self::with(A::new(parameters), now)
+    }
+
+    /// A limiter to [`Limiter::load`] another into.
+    #[must_use]
+    pub fn blank(now: Instant) -> Self {
+        Self::with(A::blank(), now)
+    }
+
+    fn with(algorithm: A, now: Instant) -> Self {
+        Self {
+            now,
+            lockout: Span::ZERO,
+            algorithm,
+            moved: false,
+            touched: false,
+        }
+    }
+
+    /// Makes it the one that is stored in `bytes`, with the parameters stored there, at the time that it has now.
+    ///
+    /// In place, because a limiter takes kilobytes: room for all windows that it could have.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
+        let now = self.now;
+        A::decode(bytes, self)?;
+        let written = self.now;
+        self.moved = now < written;
+        self.lockout = self.lockout.less(now.since(written));
+        self.algorithm.advance(written, now);
+        self.now = now;
+        Ok(())
+    }
+
+    /// Puts `parameters` in force, forgetting and forgiving nothing.
+    pub fn adopt(&mut self, parameters: &A::Parameters) {
+        self.moved |= self.algorithm.adopt(parameters, self.now);
+    }
+
     /// The limiter stored in `bytes`, if any, with `parameters` in force from `now` on.
     ///
     /// # Errors
@@ -187,18 +243,11 @@ impl<A: Algorithm> Limiter<A> {
         parameters: &A::Parameters,
         now: Instant,
     ) -> Result<Self, Unreadable> {
-        let Some(bytes) = bytes else {
-            return Ok(Self {
-                now,
-                lockout: Span::ZERO,
-                algorithm: A::new(parameters),
-                moved: false,
-                touched: false,
-            });
-        };
-        let mut limiter = Self::read(bytes, now)?;
-        let changed = limiter.algorithm.adopt(parameters, now);
-        limiter.moved |= changed;
+        let mut limiter = Self::new(parameters, now);
+        if let Some(bytes) = bytes {
+            limiter.load(bytes)?;
+            limiter.adopt(parameters);
+        }
         Ok(limiter)
     }
 
@@ -207,12 +256,8 @@ impl<A: Algorithm> Limiter<A> {
     /// # Errors
     /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
     pub fn read(bytes: &[u8], now: Instant) -> Result<Self, Unreadable> {
-        let mut limiter = A::decode(bytes)?;
-        let written = limiter.now;
-        limiter.moved = now < written;
-        limiter.lockout = limiter.lockout.less(now.since(written));
-        limiter.algorithm.advance(written, now);
-        limiter.now = now;
+        let mut limiter = Self::blank(now);
+        limiter.load(bytes)?;
         Ok(limiter)
     }
 
@@ -288,7 +333,9 @@ impl<A: Algorithm> Limiter<A> {
     /// The bytes to store.
     #[must_use]
     pub fn encode(&self) -> Encoded {
-        A::encode(self)
+        let mut out = Encoded::new();
+        A::encode(self, &mut out);
+        out
     }
 
     /// When the limiter no longer matters: the whole quota is back and the block over.
@@ -322,12 +369,9 @@ impl Limiter<Bucket> {
     #[must_use]
     pub fn from_tat(quota: Quota, tat_nanos: u64, now: Instant) -> Self {
         let now_nanos = now.as_micros().saturating_mul(1_000);
-        Self {
+        Self::with(
+            Bucket::with_tat_in(quota, tat_nanos.saturating_sub(now_nanos)),
             now,
-            lockout: Span::ZERO,
-            algorithm: Bucket::with_tat_in(quota, tat_nanos.saturating_sub(now_nanos)),
-            moved: false,
-            touched: false,
-        }
+        )
     }
 }

@@ -32,6 +32,13 @@ pub enum QuotaError {
 }
 
 impl Quota {
+    /// The least that there is: one unit a millisecond.
+    pub(super) const LEAST: Self = Self {
+        limit: Units::ONE,
+        window: Window::MIN,
+        burst: Units::ONE,
+    };
+
     /// The quota of `limit` units per `window`, at most `burst` at once.
     ///
     /// # Errors

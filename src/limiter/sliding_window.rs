@@ -25,6 +25,14 @@ pub struct Rule {
     pub window: Window,
 }
 
+impl Rule {
+    /// The least that there is: one unit a millisecond.
+    pub(super) const LEAST: Self = Self {
+        limit: Units::ONE,
+        window: Window::MIN,
+    };
+}
+
 /// Units that leave the window together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -42,6 +50,8 @@ pub(super) type Groups = ArrayVec<Group, { MAX_GROUPS + 1 }>;
 pub struct WindowLog {
     rule: Rule,
     groups: Groups,
+    /// The units of all groups together.
+    used: u64,
 }
 
 impl WindowLog {
@@ -51,12 +61,25 @@ impl WindowLog {
         Self {
             rule,
             groups: Groups::new_const(),
+            used: 0,
         }
     }
 
-    /// A log as it was stored: groups that are all in the window.
-    pub(super) const fn restore(rule: Rule, groups: Groups) -> Self {
-        Self { rule, groups }
+    /// Makes it a log of `rule` that has admitted nothing.
+    pub(super) fn restart(&mut self, rule: Rule) {
+        self.rule = rule;
+        self.groups.clear();
+        self.used = 0;
+    }
+
+    /// Adds a group as it was stored. `None` where there are [`MAX_GROUPS`] already.
+    pub(super) fn restore(&mut self, group: Group) -> Option<()> {
+        if self.groups.len() >= MAX_GROUPS {
+            return None;
+        }
+        self.groups.push(group);
+        self.used = self.used.saturating_add(group.units);
+        Some(())
     }
 
     /// This log under another limit: what was admitted stays counted.
@@ -94,6 +117,7 @@ impl WindowLog {
             future = future.saturating_add(group.units);
             self.groups.pop();
         }
+        self.used = self.used.saturating_sub(future);
         self.admit(future, now);
     }
 
@@ -103,7 +127,9 @@ impl WindowLog {
             .iter()
             .take_while(|group| self.end(group) <= now)
             .count();
-        self.groups.drain(..gone);
+        for group in self.groups.drain(..gone) {
+            self.used = self.used.saturating_sub(group.units);
+        }
     }
 
     /// When `group` leaves the window.
@@ -115,6 +141,7 @@ impl WindowLog {
         if units == 0 {
             return;
         }
+        self.used = self.used.saturating_add(units);
         match self.groups.last_mut() {
             Some(last) if last.newest == now => last.units = last.units.saturating_add(units),
             _ => self.groups.push(Group { newest: now, units }),
@@ -135,7 +162,7 @@ impl WindowLog {
             .rule
             .limit
             .get()
-            .max(self.used())
+            .max(self.used)
             .div_ceil(K)
             .saturating_mul(2);
         let at = self
@@ -178,13 +205,11 @@ impl Meter for WindowLog {
     }
 
     fn remaining(&self) -> u64 {
-        self.rule.limit.get().saturating_sub(self.used())
+        self.rule.limit.get().saturating_sub(self.used)
     }
 
     fn used(&self) -> u64 {
-        self.groups
-            .iter()
-            .fold(0, |sum: u64, group| sum.saturating_add(group.units))
+        self.used
     }
 
     fn is_unused(&self) -> bool {
@@ -196,14 +221,13 @@ impl Meter for WindowLog {
         if cost.get() > limit {
             return RetryAfter::Never;
         }
-        let excess = self.used().saturating_add(cost.get()).saturating_sub(limit);
+        let excess = self.used.saturating_add(cost.get()).saturating_sub(limit);
         RetryAfter::After(self.time_to_free(excess, now))
     }
 
     fn next_after(&self, now: Instant) -> Span {
-        let used = self.used();
-        let debt = used.saturating_sub(self.rule.limit.get());
-        if used == 0 {
+        let debt = self.used.saturating_sub(self.rule.limit.get());
+        if self.is_unused() {
             Span::ZERO
         } else {
             // In debt, there is none remaining until it is paid.
@@ -219,7 +243,7 @@ impl Meter for WindowLog {
 
     fn charge(&mut self, units: u64, now: Instant) {
         let debt_limit = self.rule.limit.get().saturating_mul(2);
-        let room = debt_limit.saturating_sub(self.used());
+        let room = debt_limit.saturating_sub(self.used);
         self.admit(units.min(room), now);
     }
     fn refund(&mut self, units: u64) -> u64 {
@@ -233,6 +257,8 @@ impl Meter for WindowLog {
             }
             self.groups.pop();
         }
-        units.saturating_sub(missing)
+        let refunded = units.saturating_sub(missing);
+        self.used = self.used.saturating_sub(refunded);
+        refunded
     }
 }

@@ -20,10 +20,10 @@
 
 use arrayvec::ArrayVec;
 
-use super::codec::{Reader, mask, put_integer, put_varint, put_wide, width_of};
+use super::codec::{Reader, SLACK, mask, put_integer, put_varint, put_wide, width_of};
 use super::decide::{Algorithm, Kind, Limiter};
 use super::meter::Meter;
-use super::sliding_window::{Group, Groups, MAX_GROUPS, Rule, WindowLog};
+use super::sliding_window::{Group, MAX_GROUPS, Rule, WindowLog};
 use super::windows::{MAX_WINDOWS, Windows};
 use super::{Bucket, Instant, Quota, Span, Units, Window};
 
@@ -44,7 +44,7 @@ const TIME: usize = 7;
 const MAX_UNITS_IN_LOG: u64 = 2 * Units::MAX;
 
 /// A state as it is stored.
-pub type Encoded = ArrayVec<u8, MAX_LEN>;
+pub type Encoded = ArrayVec<u8, { MAX_LEN + SLACK }>;
 
 /// Why bytes are not the state of a limiter as wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,47 +159,40 @@ impl Header {
         })
     }
 
-    fn encode<A: Algorithm>(limiter: &Limiter<A>, stored: usize, in_force: usize) -> Encoded {
-        let mut out = Encoded::new();
+    fn encode<A: Algorithm>(
+        limiter: &Limiter<A>,
+        stored: usize,
+        in_force: usize,
+        out: &mut Encoded,
+    ) {
         let shape = Shape::new(A::KIND, limiter.lockout, stored, in_force);
         out.extend(MAGIC);
         out.push(VERSION);
         out.push(shape.0);
-        put_integer(&mut out, limiter.now.as_micros(), TIME);
+        put_integer(out, limiter.now.as_micros(), TIME);
         if shape.is_locked_out() {
-            put_integer(&mut out, limiter.lockout.as_micros(), TIME);
-        }
-        out
-    }
-
-    fn limiter<A>(self, algorithm: A) -> Limiter<A> {
-        Limiter {
-            now: self.written,
-            lockout: self.lockout,
-            algorithm,
-            moved: false,
-            touched: false,
+            put_integer(out, limiter.lockout.as_micros(), TIME);
         }
     }
 }
 
-pub(super) fn decode_bucket(bytes: &[u8]) -> Result<Limiter<Bucket>, Unreadable> {
+pub(super) fn decode_bucket(bytes: &[u8], limiter: &mut Limiter<Bucket>) -> Result<(), Unreadable> {
     let (header, mut body) = Header::decode(bytes, Kind::Gcra)?;
-    bucket(&header, &mut body, bytes.len())
-        .map(|bucket| header.limiter(bucket))
-        .ok_or(Unreadable::NotALimiter)
+    limiter.algorithm = bucket(&header, &mut body, bytes.len()).ok_or(Unreadable::NotALimiter)?;
+    limiter.now = header.written;
+    limiter.lockout = header.lockout;
+    Ok(())
 }
 
-pub(super) fn encode_bucket(limiter: &Limiter<Bucket>) -> Encoded {
+pub(super) fn encode_bucket(limiter: &Limiter<Bucket>, out: &mut Encoded) {
     let bucket = &limiter.algorithm;
     let quota = bucket.quota();
-    let mut out = Header::encode(limiter, 1, 1);
-    put_varint(&mut out, quota.limit().get());
-    put_varint(&mut out, quota.window().as_millis());
-    put_varint(&mut out, quota.burst().get());
+    Header::encode(limiter, 1, 1, out);
+    put_varint(out, quota.limit().get());
+    put_varint(out, quota.window().as_millis());
+    put_varint(out, quota.burst().get());
     let width = in_use_width(quota, bucket.in_use(), out.len());
-    put_wide(&mut out, bucket.in_use(), width);
-    out
+    put_wide(out, bucket.in_use(), width);
 }
 
 fn bucket(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Bucket> {
@@ -226,35 +219,54 @@ fn in_use_width(quota: Quota, in_use: u128, before: usize) -> usize {
     width_of(quota.capacity().saturating_mul(2).max(in_use)).max(MIN_LEN.saturating_sub(before))
 }
 
-pub(super) fn decode_windows(bytes: &[u8]) -> Result<Limiter<Windows>, Unreadable> {
+pub(super) fn decode_windows(
+    bytes: &[u8],
+    limiter: &mut Limiter<Windows>,
+) -> Result<(), Unreadable> {
     let (header, mut body) = Header::decode(bytes, Kind::SlidingWindow)?;
-    windows(&header, &mut body, bytes.len())
-        .map(|windows| header.limiter(windows))
-        .ok_or(Unreadable::NotALimiter)
+    windows(&header, &mut body, bytes.len(), &mut limiter.algorithm)
+        .ok_or(Unreadable::NotALimiter)?;
+    limiter.now = header.written;
+    limiter.lockout = header.lockout;
+    Ok(())
 }
 
-pub(super) fn encode_windows(limiter: &Limiter<Windows>) -> Encoded {
+pub(super) fn encode_windows(limiter: &Limiter<Windows>, out: &mut Encoded) {
     let windows = &limiter.algorithm;
-    let mut out = Header::encode(limiter, windows.count(), windows.count_in_force());
+    Header::encode(limiter, windows.count(), windows.count_in_force(), out);
     for log in windows.logs() {
-        encode_log(log, &mut out);
+        encode_log(log, out);
     }
     let padding = MIN_LEN.saturating_sub(out.len());
     out.extend(std::iter::repeat_n(0, padding));
-    out
 }
 
-fn windows(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Windows> {
+fn windows(
+    header: &Header,
+    body: &mut Reader<'_>,
+    len: usize,
+    windows: &mut Windows,
+) -> Option<()> {
     let stored = header.shape.stored();
     let in_force = header.shape.in_force();
-    let mut windows = Windows::of(decode_log(body, header.written)?);
+    let first = windows.restart(decode_rule(body)?);
+    decode_log(body, header.written, first)?;
     for at in 1..stored {
-        windows.restore(decode_log(body, header.written)?, at < in_force)?;
+        let log = windows.restore(decode_rule(body)?, at < in_force)?;
+        decode_log(body, header.written, log)?;
+        // What is not in force is kept for what it holds.
+        if at >= in_force && log.is_unused() {
+            return None;
+        }
     }
     let padding = body.rest();
-    let padded_so = padding.is_empty() || len == MIN_LEN && padding.iter().all(|byte| *byte == 0);
+    let padded_so = if padding.is_empty() {
+        len >= MIN_LEN
+    } else {
+        len == MIN_LEN && padding.iter().all(|byte| *byte == 0)
+    };
     let used = !header.lockout.is_zero() || windows.logs().any(|log| !log.is_unused());
-    (in_force <= stored && padded_so && used).then_some(windows)
+    (in_force <= stored && padded_so && used).then_some(())
 }
 
 /// The bytes of a group's time: enough to tell apart all microseconds of the window.
@@ -288,23 +300,23 @@ fn encode_log(log: &WindowLog, out: &mut Encoded) {
     }
 }
 
-fn decode_log(body: &mut Reader<'_>, written: Instant) -> Option<WindowLog> {
-    let limit = Units::new(body.varint()?)?;
-    let window = Window::from_millis(body.varint()?)?;
+fn decode_rule(body: &mut Reader<'_>) -> Option<Rule> {
+    Some(Rule {
+        limit: Units::new(body.varint()?)?,
+        window: Window::from_millis(body.varint()?)?,
+    })
+}
+
+/// Reads the groups of an empty log.
+fn decode_log(body: &mut Reader<'_>, written: Instant, log: &mut WindowLog) -> Option<()> {
     let byte = body.byte()?;
-    let count = usize::from(byte & 0x3f);
+    let count = byte & 0x3f;
     let code = byte >> 6;
-    if count > MAX_GROUPS {
-        return None;
-    }
-    let time_width = time_width(window);
+    let time_width = time_width(log.rule().window);
     let mask = mask(time_width);
-    let span = window.as_span().as_micros();
     let unit_bytes = 1 << code;
-    let mut groups = Groups::new();
-    let mut total = 0_u64;
     let mut most = 0_u64;
-    let mut previous_age = span;
+    let mut previous_age = log.rule().window.as_span().as_micros();
     for _ in 0..count {
         let time = body.integer(time_width)?;
         let units = body.integer(unit_bytes)?;
@@ -313,11 +325,10 @@ fn decode_log(body: &mut Reader<'_>, written: Instant) -> Option<WindowLog> {
             return None;
         }
         let newest = Instant::from_micros(written.as_micros().checked_sub(age)?);
-        total = total.saturating_add(units);
         most = most.max(units);
         previous_age = age;
-        groups.push(Group { newest, units });
+        log.restore(Group { newest, units })?;
     }
-    let possible = total <= MAX_UNITS_IN_LOG && code == units_width(most).0;
-    possible.then(|| WindowLog::restore(Rule { limit, window }, groups))
+    let possible = log.used() <= MAX_UNITS_IN_LOG && code == units_width(most).0;
+    possible.then_some(())
 }

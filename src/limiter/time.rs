@@ -95,6 +95,9 @@ impl Span {
 pub struct Window(NonZeroU64);
 
 impl Window {
+    /// One millisecond.
+    pub const MIN: Self = Self(NonZeroU64::MIN);
+
     /// Ten years of 365 days.
     pub const MAX_MILLIS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
 

@@ -74,27 +74,25 @@ impl Windows {
         }
     }
 
-    /// Windows with only a first log, to which [`Windows::restore`] adds the others.
-    pub(super) fn of(first: WindowLog) -> Self {
-        Self {
-            first,
-            others: ArrayVec::new(),
-            others_in_force: 0,
-        }
+    /// The first log, to be read from what is stored, and no other.
+    pub(super) fn restart(&mut self, rule: Rule) -> &mut WindowLog {
+        self.others.clear();
+        self.others_in_force = 0;
+        self.first.restart(rule);
+        &mut self.first
     }
 
-    /// Adds a log as it was stored, in force or only kept. `None` where that cannot be: one of that length is there
-    /// already, there are [`MAX_WINDOWS`], or it is kept for nothing.
-    pub(super) fn restore(&mut self, log: WindowLog, in_force: bool) -> Option<()> {
-        let same_length = |other: &WindowLog| other.rule().window == log.rule().window;
-        if self.logs().any(same_length) || (!in_force && log.is_unused()) {
+    /// Another log, to be read from what is stored. `None` where that cannot be: there is one of that length already,
+    /// or there are [`MAX_WINDOWS`].
+    pub(super) fn restore(&mut self, rule: Rule, in_force: bool) -> Option<&mut WindowLog> {
+        if self.logs().any(|log| log.rule().window == rule.window) {
             return None;
         }
-        self.others.try_push(log).ok()?;
+        self.others.try_push(WindowLog::new(rule)).ok()?;
         if in_force {
             self.others_in_force = self.others.len();
         }
-        Some(())
+        self.others.last_mut()
     }
 
     /// All logs, those in force first.
