@@ -1,0 +1,112 @@
+//! A key as the server keeps it.
+
+use std::fmt::Debug;
+
+use redis_ratelimit::limiter::{Algorithm, Demand, Instant, Limiter, MAX_LEN, MIN_LEN, Units};
+
+use super::{Answer, as_told};
+
+/// Either algorithm.
+pub trait Stored: Algorithm + Clone + Debug + PartialEq {}
+
+impl<A: Algorithm + Clone + Debug + PartialEq> Stored for A {}
+
+/// One key of a server: written when a decision says so, dropped when its time is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    bytes: Option<Vec<u8>>,
+    expires_at_ms: u64,
+}
+
+impl Key {
+    /// What is stored at `now`, in microseconds. A server deletes a key in the first millisecond after its time.
+    pub fn bytes(&mut self, now: u64) -> Option<&[u8]> {
+        if now / 1_000 > self.expires_at_ms {
+            self.bytes = None;
+        }
+        self.bytes.as_deref()
+    }
+
+    /// One command at `now`, in microseconds.
+    pub fn ask<A: Stored>(
+        &mut self,
+        parameters: &A::Parameters,
+        demand: &Demand,
+        now: u64,
+    ) -> Answer {
+        let mut limiter = self.open::<A>(parameters, now);
+        let decision = limiter.decide(demand);
+        let stored = limiter.must_be_stored();
+        if stored {
+            self.store(&limiter);
+        }
+        Answer::new(decision, stored)
+    }
+
+    /// What a command at `now` would find.
+    pub fn open<A: Stored>(&mut self, parameters: &A::Parameters, now: u64) -> Limiter<A> {
+        Limiter::open(self.bytes(now), parameters, Instant::from_micros(now)).unwrap()
+    }
+
+    /// What is stored, as it stands at `now`.
+    pub fn read<A: Stored>(&mut self, now: u64) -> Option<Limiter<A>> {
+        let bytes = self.bytes(now)?;
+        Some(Limiter::read(bytes, Instant::from_micros(now)).unwrap())
+    }
+
+    /// Whether anything is in use at `now`.
+    pub fn is_in_use<A: Stored>(&mut self, now: u64) -> bool {
+        self.read::<A>(now)
+            .is_some_and(|limiter| limiter.peek(Units::ONE).is_some())
+    }
+
+    fn store<A: Stored>(&mut self, limiter: &Limiter<A>) {
+        let bytes = limiter.encode().to_vec();
+        assert!((MIN_LEN..=MAX_LEN).contains(&bytes.len()), "{bytes:02x?}");
+        self.expires_at_ms = limiter.expires_at().as_millis_ceil();
+        self.bytes = Some(bytes);
+    }
+
+    /// Asserts that `answer`, given at `now`, is exact: if nobody else asks, the same request passes after
+    /// `retry_after` and not a microsecond earlier; told in milliseconds, after those and not after one less.
+    pub fn assert_retry_is_exact<A: Stored>(
+        &self,
+        parameters: &A::Parameters,
+        demand: &Demand,
+        now: u64,
+        answer: &Answer,
+    ) {
+        let passes_after = |wait: u64| {
+            let answer = self.clone().ask::<A>(parameters, demand, now + wait);
+            !answer.is_denied()
+        };
+        match answer.retry_after {
+            Some(wait) if answer.is_denied() => {
+                assert!(wait > 0, "denied, and told to come at once");
+                assert!(passes_after(wait), "{wait} us are too few");
+                assert!(!passes_after(wait - 1), "{wait} us are too many");
+                assert!(passes_after(as_told(wait)));
+                assert!(!passes_after(as_told(wait) - 1_000));
+                assert!(passes_after(wait + wait / 3), "later is worse");
+            }
+            Some(wait) => assert_eq!(wait, 0, "granted, and told to wait"),
+            None => {
+                assert!(answer.is_denied());
+                assert!(!passes_after(answer.reset_after + 1_000_000));
+            }
+        }
+    }
+
+    /// Asserts that the whole quota is back `reset_after` after `now`, and not a microsecond earlier.
+    pub fn assert_reset_is_exact<A: Stored>(&self, now: u64, answer: &Answer) {
+        // What can never be granted writes nothing, so it does not hold a clock that stepped back.
+        if answer.retry_after.is_none() {
+            return;
+        }
+        let in_use_after = |wait: u64| self.clone().is_in_use::<A>(now + wait);
+        assert!(!in_use_after(answer.reset_after));
+        if answer.reset_after > 0 {
+            assert!(in_use_after(answer.reset_after - 1));
+        }
+    }
+}
