@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::clock::Clock;
+use common::features::{
+    ACL_CATEGORY_OF_A_MODULE, REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME, UNLOADING_WHAT_ACL_RULES_NAME,
+};
 use common::{Ask, Setup, eventually, module};
 use redis::{Connection, Value};
 use serde_json::{Value as Json, json};
@@ -100,6 +103,74 @@ fn a_build_that_was_moved_into_place_is_loaded_from_the_same_path() {
     fs::rename(another_build(server.dir(), "next.so"), &path).unwrap();
     upgrade(&mut client, &path);
     assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 0);
+}
+
+#[test]
+fn a_build_begins_with_its_own_counters_and_the_configuration_that_it_is_given() {
+    let server = open().start();
+    let mut client = server.connect();
+    client.ask("CONFIG SET ratelimit.top-keys 7");
+    client.decide("RL.CHECK k 1 1h");
+    client.decide("RL.CHECK k 1 1h");
+    let denied = |client: &mut Connection| common::nodes::info(client, "ratelimit_denied").unwrap();
+    assert_eq!(denied(&mut client), "1");
+    upgrade(&mut client, &module());
+    assert_eq!(denied(&mut client), "0");
+    assert_eq!(client.ask("RL.TOP"), Value::Array(vec![]));
+    let top_keys = |client: &mut Connection| {
+        let reply = client.ask("CONFIG GET ratelimit.top-keys");
+        redis::from_redis_value::<Vec<String>>(reply).unwrap()[1].clone()
+    };
+    assert_eq!(top_keys(&mut client), "128");
+    client.ask("MODULE UNLOAD ratelimit");
+    let path = module().display().to_string();
+    client.ask(&format!("MODULE LOADEX {path} CONFIG ratelimit.top-keys 9"));
+    assert_eq!(top_keys(&mut client), "9");
+}
+
+/// What the user `app` is told when it asks for a decision after an upgrade.
+fn after_an_upgrade(permission: &str) -> Result<Value, String> {
+    let server = open().start();
+    let mut client = server.connect();
+    client.ask(&format!("ACL SETUSER app on nopass ~rl:* {permission}"));
+    upgrade(&mut client, &another_build(server.dir(), "next.so"));
+    let mut app = server.connect();
+    app.ask("AUTH app any");
+    let error = app.refused("SET rl:k 1");
+    assert!(error.starts_with("NOPERM "), "{error}");
+    app.ask_bytes(&[b"RL.CHECK", b"rl:k", b"1", b"1h"])
+}
+
+#[test]
+fn a_user_s_permission_by_name_outlives_an_upgrade() {
+    if UNLOADING_WHAT_ACL_RULES_NAME.is_missing("a_user_s_permission_by_name_outlives_an_upgrade") {
+        return;
+    }
+    after_an_upgrade("+rl.check").unwrap();
+}
+
+#[test]
+fn a_module_whose_commands_users_have_by_name_stays_loaded() {
+    let test = "a_module_whose_commands_users_have_by_name_stays_loaded";
+    if REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME.is_missing(test) {
+        return;
+    }
+    let server = open().start();
+    let mut client = server.connect();
+    client.ask("ACL SETUSER app on nopass ~rl:* +rl.check");
+    let error = client.refused("MODULE UNLOAD ratelimit");
+    assert!(error.contains("ACL"), "{error}");
+    assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 1);
+    client.ask("ACL DELUSER app");
+    upgrade(&mut client, &module());
+}
+
+#[test]
+fn a_user_s_permission_by_category_outlives_an_upgrade() {
+    if ACL_CATEGORY_OF_A_MODULE.is_missing("a_user_s_permission_by_category_outlives_an_upgrade") {
+        return;
+    }
+    after_an_upgrade("+@ratelimit").unwrap();
 }
 
 #[test]

@@ -1,23 +1,51 @@
 //! What not every server has. A test about it says so, and is skipped by name elsewhere.
 
 use std::io::Write;
+use std::ops::Range;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use super::server_binary;
 
-/// Something that came to Redis and to Valkey with these versions.
+/// A version: major and minor.
+type Version = (u32, u32);
+
+const NEVER: Version = (u32::MAX, 0);
+
+/// Something that Redis and Valkey have in these versions.
 pub struct Feature {
     what: &'static str,
-    redis: (u32, u32),
-    valkey: (u32, u32),
+    redis: Range<Version>,
+    valkey: Range<Version>,
 }
 
 /// Redis 7.0 does not give its clock to modules: there, each command reads the system's.
 pub const CLOCK_OF_THE_SERVER: Feature = Feature {
-    what: "a clock that stands still in transactions and scripts",
-    redis: (7, 2),
-    valkey: (7, 2),
+    what: "one time for a transaction or a script",
+    redis: (7, 2)..NEVER,
+    valkey: (7, 2)..NEVER,
+};
+
+/// Redis 7.2 and Valkey 7.2 have no categories but their own.
+pub const ACL_CATEGORY_OF_A_MODULE: Feature = Feature {
+    what: "ACL categories of modules",
+    redis: (7, 4)..NEVER,
+    valkey: (8, 0)..NEVER,
+};
+
+/// Where users have rules that name the commands of a module, later servers crash when the module is unloaded (an
+/// assertion in acl.c), and still later ones refuse.
+pub const UNLOADING_WHAT_ACL_RULES_NAME: Feature = Feature {
+    what: "unloading of a module whose commands ACL rules name",
+    redis: (7, 0)..(7, 2),
+    valkey: NEVER..NEVER,
+};
+
+/// The last of these.
+pub const REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME: Feature = Feature {
+    what: "refusal to unload a module whose commands ACL rules name",
+    redis: NEVER..NEVER,
+    valkey: (9, 1)..NEVER,
 };
 
 impl Feature {
@@ -25,8 +53,8 @@ impl Feature {
     pub fn is_there(&self) -> bool {
         let (name, version) = server();
         match name.as_str() {
-            "Valkey" => *version >= self.valkey,
-            _ => *version >= self.redis,
+            "Valkey" => self.valkey.contains(version),
+            _ => self.redis.contains(version),
         }
     }
 
@@ -47,8 +75,8 @@ impl Feature {
 }
 
 /// The name and the version of the server under test.
-fn server() -> &'static (String, (u32, u32)) {
-    static SERVER: OnceLock<(String, (u32, u32))> = OnceLock::new();
+fn server() -> &'static (String, Version) {
+    static SERVER: OnceLock<(String, Version)> = OnceLock::new();
     SERVER.get_or_init(|| {
         let output = Command::new(server_binary())
             .arg("--version")
