@@ -58,20 +58,25 @@ impl Feature {
         }
     }
 
-    /// Whether the server under test lacks it: then says that `test` is skipped, and why. (Straight to the standard
-    /// error output: what tests print is not shown when they pass.)
+    /// Whether the server under test lacks it: then says that `test` is skipped, and why.
     pub fn is_missing(&self, test: &str) -> bool {
         let missing = !self.is_there();
         if missing {
             let (name, (major, minor)) = server();
-            let line = format!(
-                "skipped: {test}: {name} {major}.{minor} has no {}\n",
-                self.what
+            skip(
+                test,
+                &format!("{name} {major}.{minor} has no {}", self.what),
             );
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
         }
         missing
     }
+}
+
+/// Says that `test` is skipped, and why. (Straight to the standard error output: what tests print is not shown when they
+/// pass.)
+pub fn skip(test: &str, why: &str) {
+    let line = format!("skipped: {test}: {why}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// The name and the version of the server under test.
