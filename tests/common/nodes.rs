@@ -42,11 +42,11 @@ impl Node {
     pub fn start_with(setup: impl Fn() -> Setup) -> Self {
         eventually("a port that stays free", || {
             let port = free_port();
-            let mut server = setup()
+            let server = setup()
                 .arguments(["--bind", "127.0.0.1", "--port", &port.to_string()])
                 .arguments(["--repl-diskless-sync-delay", "0"])
-                .launch();
-            answers(&mut server).then_some(Self { server, port })
+                .start_on_port()?;
+            Some(Self { server, port })
         })
     }
 
@@ -109,17 +109,25 @@ impl DerefMut for Node {
     }
 }
 
+impl Setup {
+    /// Starts it and waits until it answers; `None` where the port that it was given has been taken.
+    pub fn start_on_port(self) -> Option<Server> {
+        let mut server = self.launch();
+        answers(&mut server).then_some(server)
+    }
+}
+
 impl Server {
-    /// Starts it again on the files that it left, and waits until it loads them.
-    pub fn restart_loading(&mut self) {
+    /// Starts it again on the files that it left; a connection to it while it loads them.
+    pub fn restart_loading(&mut self) -> Connection {
         self.kill();
         self.process = Setup::spawn(self.dir.path(), &self.arguments, &self.environment);
         eventually("a server that is loading", || {
             let client = Client::open(format!("unix://{}", self.socket.display())).unwrap();
             let mut connection = client.get_connection().ok()?;
             let answer = redis::cmd("PING").query::<String>(&mut connection);
-            (answer.err()?.code() == Some("LOADING")).then_some(())
-        });
+            (answer.err()?.code() == Some("LOADING")).then_some(connection)
+        })
     }
 }
 
@@ -191,7 +199,7 @@ impl Sentinels {
             let text = format!(
                 "port {port}\nbind 127.0.0.1\nunixsocket {}\ndir {}\nlogfile log\n\
                  sentinel monitor main 127.0.0.1 {primary} 2\n\
-                 sentinel down-after-milliseconds main 500\n\
+                 sentinel down-after-milliseconds main 1500\n\
                  sentinel failover-timeout main 4000\n",
                 socket.display(),
                 dir.path().display(),
@@ -209,11 +217,12 @@ impl Sentinels {
                 return None;
             }
             // They talk of each other and look for replicas more often than every few seconds, where that can be set.
+            // (Not too often: one that has not heard of a failover after four times that long would undo it.)
             let _ = server.connect().ask_bytes(&[
                 b"SENTINEL",
                 b"DEBUG",
                 b"publish-period",
-                b"100",
+                b"500",
                 b"info-period",
                 b"200",
             ]);
@@ -223,7 +232,17 @@ impl Sentinels {
 
     /// The port of the primary, as the first Sentinel has it.
     pub fn primary(&self) -> u16 {
-        let reply = self.0[0]
+        Self::primary_of(&self.0[0])
+    }
+
+    /// The same where all of them agree.
+    pub fn agreed(&self) -> Option<u16> {
+        let ports: Vec<u16> = self.0.iter().map(Self::primary_of).collect();
+        (ports[1..] == ports[..2]).then(|| ports[0])
+    }
+
+    fn primary_of(sentinel: &Node) -> u16 {
+        let reply = sentinel
             .connect()
             .ask("SENTINEL GET-MASTER-ADDR-BY-NAME main");
         let address: Vec<String> = redis::from_redis_value(reply).unwrap();
@@ -321,23 +340,39 @@ impl Cluster {
         self.primaries.iter().chain(&self.replicas)
     }
 
+    /// Which primary began with a slot.
+    pub fn owner(&self, slot: usize) -> usize {
+        let count = self.primaries.len();
+        (0..count)
+            .find(|at| slot < (at + 1) * SLOTS / count)
+            .unwrap()
+    }
+
+    /// The addresses of all nodes.
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes()
+            .map(|node| format!("redis://127.0.0.1:{}", node.port))
+            .collect()
+    }
+
     /// A client that knows the cluster.
     pub fn client(&self) -> ClusterConnection {
-        let addresses: Vec<String> = self
-            .nodes()
-            .map(|node| format!("redis://127.0.0.1:{}", node.port))
-            .collect();
-        let client = ClusterClient::builder(addresses)
-            .retries(30)
-            .min_retry_wait(5)
-            .max_retry_wait(200)
-            .connection_timeout(Duration::from_secs(1))
-            .build()
-            .unwrap();
-        eventually("a connection to the cluster", || {
-            client.get_connection().ok()
-        })
+        client(&self.addresses())
     }
+}
+
+/// A client of the cluster of which `addresses` are nodes.
+pub fn client(addresses: &[String]) -> ClusterConnection {
+    let client = ClusterClient::builder(addresses.iter().map(String::as_str))
+        .retries(16)
+        .min_retry_wait(5)
+        .max_retry_wait(200)
+        .connection_timeout(Duration::from_secs(1))
+        .build()
+        .unwrap();
+    eventually("a connection to the cluster", || {
+        client.get_connection().ok()
+    })
 }
 
 /// The identity of a node of a cluster.
