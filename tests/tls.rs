@@ -130,9 +130,9 @@ fn has_tls(test: &str) -> bool {
         redis::from_redis_value(server.connect().ask("CONFIG GET tls-port")).unwrap();
     let help = Command::new("redis-cli").arg("--help").output().unwrap();
     let missing = if settings.is_empty() {
-        "the server".into()
+        "the server"
     } else if !text(&help).contains("--tls") {
-        "redis-cli".into()
+        "redis-cli"
     } else {
         return true;
     };
