@@ -268,7 +268,11 @@ fn the_failover_command_loses_no_grant_under_load() {
             })
             .collect();
         eventually("some load", || (used_or_0(&mut client) > 500).then_some(()));
-        client.ask(&format!("FAILOVER TO 127.0.0.1 {}", replica.port()));
+        let port = replica.port().to_string();
+        eventually("a primary that sees its replica online", || {
+            let words = ["FAILOVER", "TO", "127.0.0.1", &port].map(str::as_bytes);
+            client.ask_bytes(&words).ok()
+        });
         let mut promoted = replica.connect();
         eventually("a promoted replica", || {
             (info(&mut promoted, "role").unwrap() == "master").then_some(())

@@ -273,6 +273,8 @@ impl Cluster {
                             .arguments(["--cluster-port", &free_port().to_string()])
                             .arguments(["--cluster-announce-ip", "127.0.0.1"])
                             .arguments(["--cluster-node-timeout", "1500"])
+                            // A replica counts when it has got something from its primary, and be it a ping.
+                            .arguments(["--repl-ping-replica-period", "1"])
                             .arguments(["--cluster-replica-validity-factor", "0"])
                             .arguments(["--cluster-allow-replica-migration", "no"])
                     })
