@@ -158,7 +158,7 @@ fn a_server_that_fills_up_under_load_has_stored_what_it_granted_and_nothing_else
     assert!(!again.iter().any(is_granted));
 }
 
-/// A server that holds some 4,000 limiters and evicts the others so.
+/// A server that holds some 2,000 to 4,000 limiters and evicts the others so.
 fn evicting(policy: &str) -> (Server, Clock, Connection) {
     let (server, clock) = Clock::start_with(Setup::new().arguments([
         "--maxmemory-policy",
@@ -168,7 +168,7 @@ fn evicting(policy: &str) -> (Server, Clock, Connection) {
         "500",
     ]));
     let mut client = server.connect();
-    let limit = number(&mut client, "used_memory") + (1 << 20);
+    let limit = number(&mut client, "used_memory") + (1 << 19);
     client.ask(&format!("CONFIG SET maxmemory {limit}"));
     (server, clock, client)
 }
