@@ -347,3 +347,46 @@ fn users_are_kept_in_an_acl_file_across_restarts() {
         server.restart();
     }
 }
+
+#[test]
+fn the_users_of_the_documentation_can_do_what_it_says() {
+    let server = Server::start();
+    let mut admin = server.connect();
+    let mut users = 0;
+    for line in include_str!("../docs/operations.md").lines() {
+        if line.starts_with("ACL SETUSER ") {
+            admin.ask(&line.replace("+@ratelimit", &category()));
+            users += 1;
+        }
+    }
+    assert_eq!(users, 4);
+    let as_user = |name: &str| {
+        let mut client = server.connect();
+        client.ask(&format!("AUTH {name} secret"));
+        client
+    };
+    let mut app = as_user("app");
+    let mut reader = as_user("reader");
+    let mut support = as_user("support");
+    let mut metrics = as_user("metrics");
+    for (line, reads) in COMMANDS {
+        let line = with_keys(line, &["rl:a", "rl:b", "rl:c"]);
+        app.ask(&line);
+        if reads {
+            reader.ask(&line);
+        } else {
+            assert!(reader.refused(&line).starts_with("NOPERM"), "{line}");
+        }
+        if reads || line.starts_with("RL.RESET") {
+            support.ask(&line);
+        } else {
+            assert!(support.refused(&line).starts_with("NOPERM"), "{line}");
+        }
+        assert!(metrics.refused(&line).starts_with("NOPERM"), "{line}");
+        admin.ask("RL.RESET rl:a rl:b rl:c");
+    }
+    app.ask("RL.CHECK rl:a 1 1h COST 1");
+    app.ask("RL.CHECK rl:a 1 1h COST 1");
+    assert_eq!(top(&mut metrics), ["rl:a"]);
+    metrics.ask("INFO ratelimit");
+}
