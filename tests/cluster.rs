@@ -26,7 +26,7 @@ const ON_ONE_KEY: [(&str, bool); 9] = [
     ("RL.RESET KEY", false),
 ];
 
-/// Every command on the keys `A` and `B`, and a core command that resembles it.
+/// Every command on several keys, here `A` and `B`.
 const ON_TWO_KEYS: [&str; 2] = ["RL.MCHECK 2 A B 5 1h 5 1h", "RL.RESET A B"];
 
 fn ask(client: &mut impl ConnectionLike, line: &str) -> RedisResult<Value> {
@@ -65,9 +65,9 @@ fn tag_on(cluster: &Cluster, primary: usize) -> String {
         .unwrap()
 }
 
-/// Has every primary send those with business in a slot to its new owner.
-fn hand_over(cluster: &Cluster, slot: usize, to: &str, of: &[usize]) {
-    for at in of {
+/// Tells primaries who owns a slot now.
+fn hand_over(cluster: &Cluster, slot: usize, to: &str, primaries: &[usize]) {
+    for at in primaries {
         cluster.primaries[*at]
             .connect()
             .ask(&format!("CLUSTER SETSLOT {slot} NODE {to}"));
@@ -266,7 +266,7 @@ fn a_cluster_that_is_not_whole_answers_clusterdown() {
     }
 }
 
-/// The keys of the load: many of each of some slots that will move, each with a limiter of its own.
+/// Requests on many limiters in slots that will move, and how often each was granted.
 struct Load {
     keys: Vec<String>,
     granted: Vec<AtomicUsize>,
