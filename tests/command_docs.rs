@@ -229,35 +229,6 @@ fn a_user_who_may_only_read_may_look() {
 }
 
 #[test]
-fn servers_that_let_modules_have_categories_have_one_for_these_commands() {
-    let server = Server::start();
-    let mut client = server.connect();
-    if client.ask_bytes(&[b"ACL", b"CAT", b"ratelimit"]).is_err() {
-        println!("skipped: this server lets modules have no ACL categories of their own");
-        return;
-    }
-    let mut commands = texts(client.ask("ACL CAT ratelimit"));
-    commands.sort();
-    assert_eq!(
-        commands,
-        [
-            "cl.throttle",
-            "rl.check",
-            "rl.gcra",
-            "rl.info",
-            "rl.mcheck",
-            "rl.peek",
-            "rl.refund",
-            "rl.reset"
-        ]
-    );
-    let readers = texts(client.ask("ACL CAT read"));
-    for command in ["rl.peek", "rl.info", "rl.top"] {
-        assert!(readers.contains(&command.to_owned()), "{command}");
-    }
-}
-
-#[test]
 fn the_client_shows_a_hint_for_every_command() {
     let server = Server::start();
     for command in [
