@@ -50,6 +50,12 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))
 }
 
+/// Called by the server when it unloads the module, which takes the statics away, but not what they own.
+fn stop(_ctx: &Context) -> Status {
+    top::drop_all();
+    Status::Ok
+}
+
 /// What the server finds in the library.
 #[allow(
     missing_docs,
@@ -58,7 +64,7 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
 mod entry {
     use redis_module::redis_module;
 
-    use super::start;
+    use super::{start, stop};
 
     /// The version as `MODULE LIST` shows it: 10,000 for each major release, 100 for each minor one.
     const VERSION: i32 = 10_000 * number(env!("CARGO_PKG_VERSION_MAJOR"))
@@ -79,5 +85,6 @@ mod entry {
         allocator: (std::alloc::System, std::alloc::System),
         data_types: [],
         init: start,
+        deinit: stop,
     }
 }

@@ -16,6 +16,11 @@ pub(crate) fn resize(keys: usize) {
     *top() = Some(Sketch::new(keys));
 }
 
+/// Forgets it all, and gives the memory back.
+pub(crate) fn drop_all() {
+    *top() = None;
+}
+
 /// Counts a denial.
 pub(crate) fn count(database: u32, key: &[u8]) {
     if let Some(sketch) = top().as_mut() {

@@ -160,6 +160,10 @@ fn arguments_that_are_refused() {
         ("CL.THROTTLE k 4 0 5", count),
         ("CL.THROTTLE k 4 -5 5", count),
         ("CL.THROTTLE k 4 99999999999999999999 5", count),
+        (
+            "CL.THROTTLE k 4 4294967295 1",
+            "ERR count_per_period must be at most one unit per nanosecond of the period",
+        ),
         ("CL.THROTTLE k 4 5 0", period),
         ("CL.THROTTLE k 4 5 -5", period),
         ("CL.THROTTLE k 4 5 315360001", period),
@@ -169,7 +173,7 @@ fn arguments_that_are_refused() {
         ("CL.THROTTLE k 4 5 5 4294967296", quantity),
         (
             "CL.THROTTLE k 4294967294 1 315360000",
-            "ERR burst must refill within 100 years (burst x window / limit)",
+            "ERR max_burst must refill within 100 years ((max_burst + 1) x period / count_per_period)",
         ),
     ] {
         assert_eq!(client.refused(line), error, "{line}");

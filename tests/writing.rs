@@ -321,6 +321,11 @@ fn replicas_get_the_state_where_set_has_been_renamed() {
     assert_eq!(common::aof(&server).matches("RL.CHECK").count(), 1);
     client.ask("RL.RESET k");
     assert_eq!(common::aof(&server).matches("RL.RESET").count(), 1);
+    // Once, however many keys it is about.
+    client.ask("RL.MCHECK 3 a b c 5 1h 5 1h 5 1h");
+    assert_eq!(common::aof(&server).matches("RL.MCHECK").count(), 1);
+    client.ask("RL.RESET a b c");
+    assert_eq!(common::aof(&server).matches("RL.RESET").count(), 2);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) fn decide<A: Algorithm>(
     }
     let decision = limiter.decide(demand);
     store(&mut key, &limiter)?;
+    // Closed before others hear of it, who may write the key.
+    drop(key);
     observe(call, counters, &decision);
     call.reply_integers(&row(&decision));
     Ok(())

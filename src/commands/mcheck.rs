@@ -88,6 +88,8 @@ impl Command for Mcheck {
                     store(key, &limiter)?;
                 }
             }
+            // Closed before others hear of it, who may write them.
+            drop(keys);
             Self::COUNTERS.count_denied();
             for (at, _) in (FIRST_KEY..).zip(&rows).filter(|(_, row)| row.is_denial()) {
                 denied(call, at);

@@ -33,6 +33,12 @@ pub(super) const PERIOD: Refusal =
     Refusal::Argument(c"ERR period must be an integer number of seconds from 1 to 315360000");
 pub(super) const QUANTITY: Refusal =
     Refusal::Argument(c"ERR quantity must be an integer from 0 to 4294967295");
+pub(super) const TOO_FAST: Refusal = Refusal::Argument(
+    c"ERR count_per_period must be at most one unit per nanosecond of the period",
+);
+pub(super) const REFILLS_TOO_SLOWLY: Refusal = Refusal::Argument(
+    c"ERR max_burst must refill within 100 years ((max_burst + 1) x period / count_per_period)",
+);
 pub(super) const NOT_A_LIMITER: Refusal =
     Refusal::WrongType(c"WRONGTYPE the key holds a value that is not a rate limiter");
 

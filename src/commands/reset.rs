@@ -28,11 +28,12 @@ impl Command for Reset {
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let keys = 1..call.count();
+        let now = call.now();
         // All are looked at before the first is deleted, so that a refusal leaves all of them.
         for at in keys.clone() {
             let key = Key::write(call, at)?;
             if let Some(state) = state(&key)? {
-                check(state, call.now())?;
+                check(state, now)?;
             }
         }
         let mut forgotten = 0_u32;

@@ -2,10 +2,12 @@
 
 use super::arguments::{integer, units};
 use super::decide::{CATEGORIES, CORE_CATEGORIES, FLAGS, KEY, KEY_FLAGS, observe, state, store};
-use super::refusals::{COUNT_PER_PERIOD, MAX_BURST, PERIOD, QUANTITY, SYNTAX};
+use super::refusals::{
+    COUNT_PER_PERIOD, MAX_BURST, PERIOD, QUANTITY, REFILLS_TOO_SLOWLY, SYNTAX, TOO_FAST,
+};
 use super::reply::integer as reply_integer;
 use crate::limiter::{
-    Bucket, Decision, Demand, Instant, Limiter, Quota, RetryAfter, Span, Units, Window,
+    Bucket, Decision, Demand, Instant, Limiter, Quota, QuotaError, RetryAfter, Span, Units, Window,
 };
 use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec, Stored};
@@ -53,7 +55,10 @@ impl Command for Throttle {
                 .filter(|quantity| *quantity <= Units::MAX)
                 .ok_or(QUANTITY)?,
         };
-        let quota = Quota::new(limit, period, burst)?;
+        let quota = Quota::new(limit, period, burst).map_err(|error| match error {
+            QuotaError::TooFast => TOO_FAST,
+            QuotaError::RefillsTooSlowly => REFILLS_TOO_SLOWLY,
+        })?;
 
         let mut key = Key::write(call, 1)?;
         let mut limiter = open(&key, quota, call.now())?;
@@ -61,6 +66,7 @@ impl Command for Throttle {
             Some(cost) => {
                 let decision = limiter.decide(&Demand::all_or_nothing(cost));
                 store(&mut key, &limiter)?;
+                drop(key);
                 observe(call, Self::COUNTERS, &decision);
                 decision
             }

@@ -36,7 +36,10 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_FreeModuleUser
         RedisModule_FreeString
         RedisModule_GetAbsExpire
+        RedisModule_GetClientId
+        RedisModule_GetClientUserNameById
         RedisModule_GetCommand
+        RedisModule_GetContextFlags
         RedisModule_GetCurrentUserName
         RedisModule_GetModuleUserFromUserName
         RedisModule_GetSelectedDb

@@ -1,5 +1,6 @@
 //! One call of a command: its arguments, its time, its reply.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_longlong};
 use std::ops::Range;
 use std::slice;
@@ -7,7 +8,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Refusal, clock};
+use super::{Refusal, clock, startup};
 use crate::limiter::Instant;
 
 /// One call of a command, as long as it runs.
@@ -15,6 +16,7 @@ use crate::limiter::Instant;
 pub(crate) struct Call<'a> {
     pub(super) ctx: *mut raw::RedisModuleCtx,
     pub(super) argv: &'a [*mut raw::RedisModuleString],
+    replicated_verbatim: Cell<bool>,
 }
 
 impl<'a> Call<'a> {
@@ -29,7 +31,11 @@ impl<'a> Call<'a> {
         // SAFETY: the server keeps `argc` strings at `argv` until the handler returns; it passes at least the
         // command's name, so the pointer is not null.
         let argv = unsafe { slice::from_raw_parts(argv, argc) };
-        Self { ctx, argv }
+        Self {
+            ctx,
+            argv,
+            replicated_verbatim: Cell::new(false),
+        }
     }
 
     /// How many arguments there are, with the command's name.
@@ -87,6 +93,21 @@ impl<'a> Call<'a> {
                     *key,
                 )
             };
+        }
+    }
+
+    /// Whether the caller may see what is in a database. Where users may be kept out of databases (Valkey 9.1), only
+    /// what is in the selected one: the server tells modules nothing about the others.
+    pub(crate) fn may_see_database(&self, database: u32) -> bool {
+        !startup::databases_are_guarded() || database == self.database()
+    }
+
+    /// Replicates the call itself, once, because the server knows no `SET` or `DEL` (`rename-command`). Replicas decide
+    /// by themselves then, which is less exact, but keeps the limit.
+    pub(super) fn replicate_verbatim(&self) {
+        if !self.replicated_verbatim.replace(true) {
+            // SAFETY: `ctx` is the context of this call.
+            unsafe { api!(RedisModule_ReplicateVerbatim)(self.ctx) };
         }
     }
 

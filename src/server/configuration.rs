@@ -53,9 +53,9 @@ impl Settings {
                     _ => return Err(format!("'{shown}' must be yes or no")),
                 };
             } else {
-                settings.top_keys = text
-                    .parse()
-                    .ok()
+                settings.top_keys = Some(text)
+                    .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+                    .and_then(|text| text.parse().ok())
                     .filter(|keys| (0..=MOST_TOP_KEYS).contains(keys))
                     .ok_or_else(|| {
                         format!("'{shown}' must be an integer from 0 to {MOST_TOP_KEYS}")
@@ -185,6 +185,8 @@ mod tests {
             &["top-keys", "10001"],
             &["top-keys", "-1"],
             &["top-keys", "many"],
+            &["top-keys", "+7"],
+            &["top-keys", ""],
             &["cl-throttle", "maybe"],
             &["top-keys", "7", ""],
         ] {

@@ -85,7 +85,10 @@ impl<'a> Key<'a> {
 
     /// When the key expires, in milliseconds since the epoch; `None` where it does not.
     pub(crate) fn expires_at_millis(&self) -> Option<u64> {
-        // SAFETY: the handle is open (or null, which does not expire).
+        if self.handle.is_null() {
+            return None;
+        }
+        // SAFETY: the handle is open.
         let millis = unsafe { api!(RedisModule_GetAbsExpire)(self.handle) };
         u64::try_from(millis).ok()
     }
@@ -135,7 +138,7 @@ impl<'a> Key<'a> {
             )
         };
         if replicated != OK {
-            self.replicate_verbatim();
+            self.call.replicate_verbatim();
         }
         Ok(())
     }
@@ -151,6 +154,14 @@ impl<'a> Key<'a> {
             return false;
         }
         self.signal_modified();
+        // SAFETY: the format names what follows, a module string.
+        let replicated = unsafe {
+            api!(RedisModule_Replicate)(self.call.ctx, c"DEL".as_ptr(), c"s".as_ptr(), self.name)
+        };
+        if replicated != OK {
+            self.call.replicate_verbatim();
+        }
+        // After the deletion is replicated: whoever hears of it may write the key again.
         // SAFETY: context and name are those of this call.
         unsafe {
             api!(RedisModule_NotifyKeyspaceEvent)(
@@ -160,13 +171,6 @@ impl<'a> Key<'a> {
                 self.name,
             )
         };
-        // SAFETY: the format names what follows, a module string.
-        let replicated = unsafe {
-            api!(RedisModule_Replicate)(self.call.ctx, c"DEL".as_ptr(), c"s".as_ptr(), self.name)
-        };
-        if replicated != OK {
-            self.replicate_verbatim();
-        }
         true
     }
 
@@ -175,13 +179,6 @@ impl<'a> Key<'a> {
     fn signal_modified(&self) {
         // SAFETY: context and name are those of this call.
         unsafe { api!(RedisModule_SignalModifiedKey)(self.call.ctx, self.name) };
-    }
-
-    /// The server knows no `SET` or `DEL` (`rename-command`): replicas decide by themselves then, which is less exact,
-    /// but keeps the limit.
-    fn replicate_verbatim(&self) {
-        // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_ReplicateVerbatim)(self.call.ctx) };
     }
 }
 

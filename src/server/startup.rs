@@ -1,6 +1,7 @@
 //! What the module asks of the server before it registers its commands.
 
 use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
@@ -13,6 +14,8 @@ const NO_IMPLICIT_SIGNAL_MODIFIED: c_int = 1 << 1;
 const HANDLE_REPL_ASYNC_LOAD: c_int = 1 << 2;
 /// Valkey 9: the module can be used while slots migrate atomically. Its state is strings, which the server migrates.
 const VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION: c_int = 1 << 5;
+
+static DATABASES_ARE_GUARDED: AtomicBool = AtomicBool::new(false);
 
 /// The ACL category of the module's commands.
 const CATEGORY: &CStr = c"ratelimit";
@@ -31,9 +34,12 @@ pub(crate) fn prepare(ctx: *mut raw::RedisModuleCtx) -> Result<(), String> {
 
 fn set_options(ctx: *mut raw::RedisModuleCtx) {
     let mut wanted = NO_IMPLICIT_SIGNAL_MODIFIED | HANDLE_REPL_ASYNC_LOAD;
+    let valkey = valkey_version(ctx);
+    DATABASES_ARE_GUARDED.store(valkey >= Some((9, 1)), Ordering::Relaxed);
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(known) = unsafe { raw::RedisModule_GetModuleOptionsAll } {
-        if is_valkey(ctx) {
+        // The bits of options do not mean the same everywhere.
+        if valkey.is_some() {
             wanted |= VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION;
         }
         // SAFETY: takes nothing and returns an integer.
@@ -41,6 +47,11 @@ fn set_options(ctx: *mut raw::RedisModuleCtx) {
     }
     // SAFETY: the context is that of the load.
     unsafe { api!(RedisModule_SetModuleOptions)(ctx, wanted) };
+}
+
+/// Whether the rules of users can be about databases.
+pub(super) fn databases_are_guarded() -> bool {
+    DATABASES_ARE_GUARDED.load(Ordering::Relaxed)
 }
 
 /// Makes the category, unless it is there: a category outlives the module that made it.
@@ -52,8 +63,8 @@ fn add_category(ctx: *mut raw::RedisModuleCtx) {
     }
 }
 
-/// Whether the server calls itself Valkey: the bits of options do not mean the same everywhere.
-fn is_valkey(ctx: *mut raw::RedisModuleCtx) -> bool {
+/// Major and minor version of Valkey; `None` where the server is another one.
+fn valkey_version(ctx: *mut raw::RedisModuleCtx) -> Option<(u32, u32)> {
     // SAFETY: the table is written while the module loads and never afterwards.
     let functions = unsafe {
         (
@@ -63,18 +74,22 @@ fn is_valkey(ctx: *mut raw::RedisModuleCtx) -> bool {
         )
     };
     let (Some(get), Some(field), Some(free)) = functions else {
-        return false;
+        return None;
     };
     // SAFETY: the context is that of the load; the server copies the string.
     let info = unsafe { get(ctx, c"server".as_ptr()) };
     // SAFETY: `info` was just made, and is freed below.
-    let name = unsafe { field(info, c"server_name".as_ptr()) };
-    let valkey = !name.is_null() && {
+    let version = unsafe { field(info, c"valkey_version".as_ptr()) };
+    let version = if version.is_null() {
+        None
+    } else {
         // SAFETY: a C string that lives as long as `info`.
-        let name = unsafe { CStr::from_ptr(name) };
-        name.to_bytes() == b"valkey"
+        let version = unsafe { CStr::from_ptr(version) };
+        let mut numbers = version.to_str().unwrap_or_default().split('.');
+        let mut next = || numbers.next().and_then(|number| number.parse().ok());
+        Some((next().unwrap_or(0), next().unwrap_or(0)))
     };
     // SAFETY: made above, and not used afterwards.
     unsafe { free(ctx, info) };
-    valkey
+    version
 }

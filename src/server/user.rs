@@ -7,6 +7,8 @@ use redis_module::raw;
 use super::Call;
 use super::api::api;
 
+const IN_A_SCRIPT: c_int = raw::REDISMODULE_CTX_FLAGS_LUA as c_int;
+
 /// The user of a call.
 #[derive(Debug)]
 pub(crate) struct User<'a> {
@@ -15,10 +17,21 @@ pub(crate) struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// The user of `call`; `None` where there is no user, as when an AOF is loaded.
+    /// The user of `call`; `None` where there is no user, as when another module calls on its own behalf.
     pub(crate) fn of(call: &'a Call<'a>) -> Option<Self> {
+        // A script runs as its caller, but not as a client that has a number. Anywhere else the number is the safe way:
+        // servers up to Redis 8.0 crash when they are asked for the name of a user that is not there.
         // SAFETY: the context is that of this call.
-        let name = unsafe { api!(RedisModule_GetCurrentUserName)(call.ctx) };
+        let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx) };
+        let name = if flags & IN_A_SCRIPT == 0 {
+            // SAFETY: as above.
+            let client = unsafe { api!(RedisModule_GetClientId)(call.ctx) };
+            // SAFETY: as above; a client that is not there is answered with null.
+            unsafe { api!(RedisModule_GetClientUserNameById)(call.ctx, client) }
+        } else {
+            // SAFETY: as above; a script's client has a user.
+            unsafe { api!(RedisModule_GetCurrentUserName)(call.ctx) }
+        };
         if name.is_null() {
             return None;
         }

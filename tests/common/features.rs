@@ -48,6 +48,13 @@ pub const REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME: Feature = Feature {
     valkey: (9, 1)..NEVER,
 };
 
+/// Valkey 9.1 can keep users out of databases.
+pub const ACL_RULES_ABOUT_DATABASES: Feature = Feature {
+    what: "ACL rules about databases",
+    redis: NEVER..NEVER,
+    valkey: (9, 1)..NEVER,
+};
+
 impl Feature {
     /// Whether the server under test has it.
     pub fn is_there(&self) -> bool {
