@@ -1,7 +1,7 @@
 //! `redis-ratelimit`: a Redis and Valkey module whose commands decide rate limits inside the server.
 //!
 //! [`limiter`] holds the algorithms, pure and without knowledge of Redis. The commands parse, decide, store and reply;
-//! the server module has all unsafe code. The README says how to use it.
+//! the server module is the only one that touches what the server owns. The README says how to use it.
 
 // A panic would take the user's server down: nothing that can panic is allowed here. (Not in `Cargo.toml`, whose lints
 // hold for the tests, too.)
