@@ -38,8 +38,7 @@ fn state<A: Algorithm>(parameters: &A::Parameters, grants: u64) -> Option<Encode
 fn decide<A: Algorithm>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Instant) -> bool {
     let mut limiter = Limiter::<A>::new(parameters, now);
     if let Some(stored) = stored {
-        limiter.load(stored).unwrap();
-        limiter.adopt(parameters);
+        limiter.resume(stored, parameters).unwrap();
     }
     let granted = limiter.decide(&ONE).granted > 0;
     if limiter.must_be_stored() {

@@ -272,6 +272,14 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_takes_some_200_bytes_as_documented() {
+        let sketch = Sketch::new(10_000);
+        let bytes = sketch.slots.capacity() * size_of::<Slot>()
+            + (sketch.ranking.capacity() + sketch.buckets.capacity()) * size_of::<u32>();
+        assert!((180..=200).contains(&(bytes / 10_000)), "{bytes}");
+    }
+
+    #[test]
     fn a_new_key_each_time_takes_no_more_memory() {
         let mut sketch = Sketch::new(100);
         let taken = |sketch: &Sketch| (sketch.slots.capacity(), sketch.ranking.capacity());

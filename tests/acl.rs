@@ -3,7 +3,7 @@
 mod common;
 
 use common::features::ACL_CATEGORY_OF_A_MODULE;
-use common::{Ask, Server, Setup};
+use common::{Ask, Server, Setup, everything};
 use redis::{Connection, Value};
 
 /// Each command that takes keys, with `KEY` where they stand, and whether it can run for users who may only read.
@@ -59,19 +59,6 @@ fn category() -> String {
         let names: Vec<String> = names().iter().map(|name| format!("+{name}")).collect();
         names.join(" ")
     }
-}
-
-/// Everything that is stored.
-fn everything(client: &mut Connection) -> Vec<(String, Value, Value)> {
-    let mut keys: Vec<String> = redis::from_redis_value(client.ask("KEYS *")).unwrap();
-    keys.sort();
-    keys.into_iter()
-        .map(|key| {
-            let [state, expiry] =
-                ["DUMP", "PEXPIRETIME"].map(|c| client.ask(&format!("{c} {key}")));
-            (key, state, expiry)
-        })
-        .collect()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::clock::Clock;
 use common::nodes::info;
-use common::{Ask, Server, Setup, eventually};
+use common::{Ask, Server, Setup, eventually, everything};
 use redis::{Connection, ConnectionLike, Value};
 
 /// Every command that may take memory, on limiters that exist and on new ones.
@@ -35,18 +35,6 @@ fn fill(client: &mut Connection) {
     client.decide("RL.CHECK window 5 1h COST 2");
     client.decide("RL.CHECK full 1 1h");
     client.decide("RL.GCRA bucket 5 1h COST 2");
-}
-
-fn everything(client: &mut Connection) -> Vec<(String, Value, Value)> {
-    let mut keys: Vec<String> = redis::from_redis_value(client.ask("KEYS *")).unwrap();
-    keys.sort();
-    keys.into_iter()
-        .map(|key| {
-            let [state, expiry] =
-                ["GET", "PEXPIRETIME"].map(|command| client.ask(&format!("{command} {key}")));
-            (key, state, expiry)
-        })
-        .collect()
 }
 
 fn number(client: &mut Connection, field: &str) -> u64 {

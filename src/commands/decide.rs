@@ -23,8 +23,7 @@ pub(super) fn decide<A: Algorithm>(
     let mut key = Key::write(call, 1)?;
     let mut limiter = Limiter::<A>::new(parameters, call.now());
     if let Some(state) = state(&key)? {
-        limiter.load(state)?;
-        limiter.adopt(parameters);
+        limiter.resume(state, parameters)?;
     }
     let decision = limiter.decide(demand);
     store(&mut key, &limiter)?;

@@ -229,9 +229,14 @@ impl<A: Algorithm> Limiter<A> {
         Ok(())
     }
 
-    /// Puts `parameters` in force, forgetting and forgiving nothing.
-    pub fn adopt(&mut self, parameters: &A::Parameters) {
+    /// The same, with `parameters` in force from now on.
+    ///
+    /// # Errors
+    /// As [`Limiter::load`].
+    pub fn resume(&mut self, bytes: &[u8], parameters: &A::Parameters) -> Result<(), Unreadable> {
+        self.load(bytes)?;
         self.moved |= self.algorithm.adopt(parameters, self.now);
+        Ok(())
     }
 
     /// The limiter stored in `bytes`, if any, with `parameters` in force from `now` on.
@@ -245,8 +250,7 @@ impl<A: Algorithm> Limiter<A> {
     ) -> Result<Self, Unreadable> {
         let mut limiter = Self::new(parameters, now);
         if let Some(bytes) = bytes {
-            limiter.load(bytes)?;
-            limiter.adopt(parameters);
+            limiter.resume(bytes, parameters)?;
         }
         Ok(limiter)
     }

@@ -360,3 +360,16 @@ impl Setup {
         server
     }
 }
+
+/// Everything that is stored: keys, states, expiries.
+pub fn everything(client: &mut Connection) -> Vec<(String, Value, Value)> {
+    let mut keys: Vec<String> = redis::from_redis_value(client.ask("KEYS *")).unwrap();
+    keys.sort();
+    keys.into_iter()
+        .map(|key| {
+            let [state, expiry] =
+                ["DUMP", "PEXPIRETIME"].map(|command| client.ask(&format!("{command} {key}")));
+            (key, state, expiry)
+        })
+        .collect()
+}
