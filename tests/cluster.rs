@@ -411,12 +411,19 @@ fn reshard(cluster: &Cluster, slot: usize, from: usize, to: usize) {
     hand_over(cluster, slot, &to_id, &[to, from, 3 - to - from]);
 }
 
-#[test]
-fn resharding_by_setslot_and_migrate_under_load_loses_no_state() {
-    const SLOTS: RangeInclusive<usize> = 0..=5;
-    let cluster = Cluster::start(3, false);
-    let before = idle_limiters(&cluster, SLOTS);
-    let load = Load::new(SLOTS);
+/// Tells the threads of a test to stop, also when the test fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Does something to the cluster while clients ask limiters of `slots`, and checks what they were granted. It is handed a
+/// wait, for as many more requests.
+fn under_load(cluster: &Cluster, slots: RangeInclusive<usize>, act: impl FnOnce(&dyn Fn(usize))) {
+    let load = Load::new(slots);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let stopping = Stop(&stop);
@@ -432,6 +439,18 @@ fn resharding_by_setslot_and_migrate_under_load_loses_no_state() {
             });
         };
         asked(200);
+        act(&asked);
+        drop(stopping);
+    });
+    load.check();
+}
+
+#[test]
+fn resharding_by_setslot_and_migrate_under_load_loses_no_state() {
+    const SLOTS: RangeInclusive<usize> = 0..=5;
+    let cluster = Cluster::start(3, false);
+    let before = idle_limiters(&cluster, SLOTS);
+    under_load(&cluster, SLOTS, |asked| {
         for slot in SLOTS {
             reshard(&cluster, slot, 0, 2);
             asked(50);
@@ -440,24 +459,13 @@ fn resharding_by_setslot_and_migrate_under_load_loses_no_state() {
         reshard(&cluster, 3, 2, 0);
         asked(50);
         reshard(&cluster, 3, 0, 2);
-        drop(stopping);
     });
-    load.check();
     let mut client = cluster.primaries[2].connect();
     for (key, (bytes, expiry)) in before {
         let (now_bytes, now_expiry) = state(&mut client, &key);
         assert_eq!(now_bytes, bytes, "{key}");
         // MIGRATE sends the time left, so that the way takes a moment longer; never shorter.
         assert!((expiry..expiry + 60_000).contains(&now_expiry), "{key}");
-    }
-}
-
-/// Tells the threads of a test to stop, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -478,22 +486,7 @@ fn atomic_slot_migration_under_load_loses_no_state() {
         return;
     }
     let before = idle_limiters(&cluster, SLOTS);
-    let load = Load::new(SLOTS);
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let stopping = Stop(&stop);
-        for _ in 0..3 {
-            let addresses = cluster.addresses();
-            let (load, stop) = (&load, &stop);
-            scope.spawn(move || load.run(&addresses, stop));
-        }
-        let asked = |count| {
-            let already = load.asked.load(Ordering::Relaxed);
-            eventually("some load", || {
-                (load.asked.load(Ordering::Relaxed) > already + count).then_some(())
-            });
-        };
-        asked(200);
+    under_load(&cluster, SLOTS, |asked| {
         for (from, to) in [(0, 2), (2, 1), (1, 2)] {
             let to = id(&cluster.primaries[to]);
             cluster.primaries[from].connect().ask(&format!(
@@ -513,9 +506,7 @@ fn atomic_slot_migration_under_load_loses_no_state() {
             }
             asked(100);
         }
-        drop(stopping);
     });
-    load.check();
     let mut client = cluster.primaries[2].connect();
     for (key, before) in before {
         assert_eq!(state(&mut client, &key), before, "{key}");
