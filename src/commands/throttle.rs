@@ -91,7 +91,7 @@ fn redis_cells_tat(key: &Key<'_>) -> Option<u64> {
     // Nineteen digits: from 2001 to 2262. What has no expiry, or another length, is not looked at.
     const DIGITS: usize = 19;
     let expires_at = key.expires_at_millis()?;
-    if !key.is_string() || key.len() != DIGITS {
+    if key.len() != DIGITS {
         return None;
     }
     let Stored::Bytes(bytes) = key.stored(DIGITS) else {

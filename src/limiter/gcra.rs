@@ -226,6 +226,7 @@ impl Meter for Bucket {
             .saturating_add(self.quota.worth(units))
             .min(debt_limit);
     }
+
     fn refund(&mut self, units: u64) -> u64 {
         // A unit that has been refilled in part counts as one.
         let refunded = units.min(self.used());

@@ -246,6 +246,7 @@ impl Meter for WindowLog {
         let room = debt_limit.saturating_sub(self.used);
         self.admit(units.min(room), now);
     }
+
     fn refund(&mut self, units: u64) -> u64 {
         let mut missing = units;
         while let Some(newest) = self.groups.last_mut() {

@@ -56,12 +56,6 @@ impl<'a> Key<'a> {
         Ok(Self { call, name, handle })
     }
 
-    /// Whether the key holds a string.
-    pub(crate) fn is_string(&self) -> bool {
-        // SAFETY: the handle is open (or null, which counts as empty).
-        unsafe { api!(RedisModule_KeyType)(self.handle) == STRING }
-    }
-
     /// What the key holds. A string of less than `min_len` bytes counts as something else and is not looked at: asking
     /// for the bytes of an integer or of a short string would make the server store it in another encoding.
     pub(crate) fn stored(&self, min_len: usize) -> Stored<'_> {
