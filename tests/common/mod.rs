@@ -54,6 +54,7 @@ pub struct Setup {
     with_module: bool,
     module_arguments: Vec<String>,
     configuration_file: Option<PathBuf>,
+    launcher: Vec<String>,
 }
 
 impl Setup {
@@ -66,6 +67,7 @@ impl Setup {
             with_module: true,
             module_arguments: Vec::new(),
             configuration_file: None,
+            launcher: Vec::new(),
         }
     }
 
@@ -99,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// Runs the server under another program, which is given its command line: `["valgrind"]`.
+    pub fn launcher<S: Into<String>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.launcher = words.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The server's directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -128,6 +136,7 @@ impl Setup {
             with_module,
             module_arguments,
             configuration_file,
+            launcher,
         } = self;
         let socket = dir.path().join("socket");
         let mut all = Vec::new();
@@ -141,10 +150,15 @@ impl Setup {
             all.extend(module_arguments);
         }
         all.extend(arguments);
+        let command: Vec<String> = launcher
+            .into_iter()
+            .chain([server_binary().display().to_string()])
+            .chain(all)
+            .collect();
         let mut server = Server {
-            process: Self::spawn(dir.path(), &all, &environment),
+            process: Self::spawn(dir.path(), &command, &environment),
             socket,
-            arguments: all,
+            command,
             environment,
             dir,
         };
@@ -152,9 +166,9 @@ impl Setup {
         server
     }
 
-    fn spawn(dir: &Path, arguments: &[String], environment: &[(String, PathBuf)]) -> Child {
-        let binary = server_binary();
-        Command::new(&binary)
+    fn spawn(dir: &Path, command: &[String], environment: &[(String, PathBuf)]) -> Child {
+        let (program, arguments) = command.split_first().unwrap();
+        Command::new(program)
             .args(arguments)
             .envs(environment.iter().cloned())
             .current_dir(dir)
@@ -162,7 +176,7 @@ impl Setup {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()))
+            .unwrap_or_else(|error| panic!("{program}: {error}"))
     }
 }
 
@@ -170,7 +184,7 @@ impl Setup {
 pub struct Server {
     process: Child,
     socket: PathBuf,
-    arguments: Vec<String>,
+    command: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     dir: TempDir,
 }
@@ -212,6 +226,11 @@ impl Server {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Whether its process lives.
     pub fn is_alive(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
@@ -238,7 +257,7 @@ impl Server {
     /// Starts it again on the files that it left.
     pub fn restart(&mut self) {
         self.kill();
-        self.process = Setup::spawn(self.dir.path(), &self.arguments, &self.environment);
+        self.process = Setup::spawn(self.dir.path(), &self.command, &self.environment);
         self.wait_until_ready();
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::cluster::{ClusterClient, ClusterConnection};
 use redis::{Client, Connection, Value};
 
-use super::{Ask, Server, Setup, eventually};
+use super::{Ask, Server, Setup, eventually, server_binary};
 
 /// A port that nobody listens on at the moment, below those that the system gives to outgoing connections.
 pub fn free_port() -> u16 {
@@ -121,7 +121,7 @@ impl Server {
     /// Starts it again on the files that it left; a connection to it while it loads them.
     pub fn restart_loading(&mut self) -> Connection {
         self.kill();
-        self.process = Setup::spawn(self.dir.path(), &self.arguments, &self.environment);
+        self.process = Setup::spawn(self.dir.path(), &self.command, &self.environment);
         eventually("a server that is loading", || {
             let client = Client::open(format!("unix://{}", self.socket.display())).unwrap();
             let mut connection = client.get_connection().ok()?;
@@ -205,11 +205,15 @@ impl Sentinels {
                 dir.path().display(),
             );
             fs::write(&file, text).unwrap();
-            let arguments = vec![file.display().to_string(), "--sentinel".into()];
+            let command = vec![
+                server_binary().display().to_string(),
+                file.display().to_string(),
+                "--sentinel".into(),
+            ];
             let mut server = Server {
-                process: Setup::spawn(dir.path(), &arguments, &[]),
+                process: Setup::spawn(dir.path(), &command, &[]),
                 socket,
-                arguments,
+                command,
                 environment: Vec::new(),
                 dir,
             };

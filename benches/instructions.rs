@@ -1,0 +1,168 @@
+//! What a command takes of the server, counted: instructions and allocations of a real server under callgrind, from the
+//! bytes of the request to the bytes of the reply. The same on a busy machine as on an idle one, unlike time.
+//!
+//! `make bench-instructions` compares the counts with those in `instructions.tsv` and fails where one is more than
+//! [`TOLERANCE`] off, also where it is less: then the baseline is to be written anew, with `UPDATE=1`, in the commit
+//! that made it better. Counts depend on the builds of the server and of the module: with others than the baseline's,
+//! there is nothing to compare them with, and nothing is.
+
+#[path = "instructions/callgrind.rs"]
+mod callgrind;
+#[path = "../tests/common/mod.rs"]
+mod common;
+#[path = "instructions/workloads.rs"]
+mod workloads;
+
+use std::fmt::Write as _;
+use std::process::{Command, ExitCode};
+use std::{env, fs};
+
+use callgrind::Counts;
+use common::server_binary;
+
+/// How far a count may be from the baseline's, as a share of it.
+const TOLERANCE: f64 = 0.02;
+
+const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.tsv");
+
+/// The workload that the others are compared with.
+const BASE: &str = "SET PX";
+
+fn main() -> ExitCode {
+    let counted = workloads::count();
+    println!("{}", table(&counted));
+    let builds = builds();
+    if env::var_os("UPDATE").is_some_and(|update| update == "1") {
+        fs::write(BASELINE, file(&builds, &counted)).unwrap();
+        println!("Written: {BASELINE}");
+        return ExitCode::SUCCESS;
+    }
+    let baseline = fs::read_to_string(BASELINE).unwrap_or_default();
+    match compare(&baseline, &builds, &counted) {
+        Compared::Same => {
+            println!("All within {} % of the baseline.", TOLERANCE * 100.0);
+            ExitCode::SUCCESS
+        }
+        Compared::NotComparable(other) => {
+            println!("Not compared. Counted: {builds}. Baseline: {other}.");
+            ExitCode::SUCCESS
+        }
+        Compared::Differs(what) => {
+            println!("Not as in the baseline:\n{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What the counts depend on.
+fn builds() -> String {
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    format!(
+        "{}; {}",
+        version(&server_binary().display().to_string()),
+        version(&rustc)
+    )
+}
+
+fn table(counted: &[(&str, Counts)]) -> String {
+    let base = counted
+        .iter()
+        .find(|(name, _)| *name == BASE)
+        .map_or(f64::NAN, |(_, counts)| counts.instructions);
+    let mut text = format!(
+        "{:<46} {:>12} {:>8} {:>8} {:>6}\n",
+        "", "instructions", "x SET PX", "mallocs", "ours"
+    );
+    for (name, counts) in counted {
+        writeln!(
+            text,
+            "{name:<46} {:>12.0} {:>8.2} {:>8.2} {:>6.2}",
+            counts.instructions,
+            counts.instructions / base,
+            counts.allocations,
+            counts.own_allocations
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The baseline as a file: what it was counted with, and a line for each workload.
+fn file(builds: &str, counted: &[(&str, Counts)]) -> String {
+    let mut text =
+        format!("# {builds}\n# workload, instructions, allocations, allocations of the module\n");
+    for (name, counts) in counted {
+        writeln!(
+            text,
+            "{name}\t{:.0}\t{:.2}\t{:.2}",
+            counts.instructions, counts.allocations, counts.own_allocations
+        )
+        .unwrap();
+    }
+    text
+}
+
+enum Compared {
+    Same,
+    NotComparable(String),
+    Differs(String),
+}
+
+fn compare(baseline: &str, builds: &str, counted: &[(&str, Counts)]) -> Compared {
+    let mut lines = baseline.lines();
+    let counted_with = lines.next().unwrap_or("# none").trim_start_matches("# ");
+    if counted_with != builds {
+        return Compared::NotComparable(counted_with.to_owned());
+    }
+    let wanted: Vec<(&str, Counts)> = lines.filter_map(line).collect();
+    let mut differences = String::new();
+    for (name, counts) in counted {
+        match wanted.iter().find(|(wanted, _)| wanted == name) {
+            None => writeln!(differences, "{name}: not in the baseline").unwrap(),
+            Some((_, wanted)) => {
+                for (what, counted, wanted) in [
+                    ("instructions", counts.instructions, wanted.instructions),
+                    ("allocations", counts.allocations, wanted.allocations),
+                    (
+                        "allocations of the module",
+                        counts.own_allocations,
+                        wanted.own_allocations,
+                    ),
+                ] {
+                    // A count as small as a few allocations is rounded to a hundredth.
+                    if (counted - wanted).abs() > (wanted * TOLERANCE).max(0.01) {
+                        writeln!(differences, "{name}: {counted:.2} {what}, not {wanted}").unwrap();
+                    }
+                }
+            }
+        }
+    }
+    for (name, _) in &wanted {
+        if !counted.iter().any(|(counted, _)| counted == name) {
+            writeln!(differences, "{name}: not counted any more").unwrap();
+        }
+    }
+    if differences.is_empty() {
+        Compared::Same
+    } else {
+        Compared::Differs(differences)
+    }
+}
+
+fn line(line: &str) -> Option<(&str, Counts)> {
+    let mut fields = line.split('\t');
+    let name = fields.next()?;
+    let mut number = || fields.next()?.parse().ok();
+    Some((
+        name,
+        Counts {
+            instructions: number()?,
+            allocations: number()?,
+            own_allocations: number()?,
+        },
+    ))
+}

@@ -1,0 +1,143 @@
+//! A server under callgrind, whose counters are read while it runs.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use crate::common::{Server, Setup};
+
+/// What was counted, for each call.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Instructions carried out.
+    pub instructions: f64,
+    /// Calls of `malloc`, `calloc` and `realloc`.
+    pub allocations: f64,
+    /// Those of them that the module made itself.
+    pub own_allocations: f64,
+}
+
+/// The server.
+pub struct Callgrind {
+    /// The server itself.
+    pub server: Server,
+    dumps: u32,
+}
+
+impl Callgrind {
+    /// Starts a server under callgrind.
+    pub fn start(setup: Setup) -> Self {
+        let dir = setup.dir().to_owned();
+        let server = setup
+            .launcher([
+                "valgrind".to_owned(),
+                "--tool=callgrind".to_owned(),
+                format!("--callgrind-out-file={}", dir.join("out").display()),
+                format!("--vgdb-prefix={}", dir.join("vgdb").display()),
+            ])
+            .start();
+        Self { server, dumps: 0 }
+    }
+
+    /// Counts what the server does for `calls` calls, which `run` makes. The profile is kept as `name` in the directory
+    /// that `PROFILES` names, for `callgrind_annotate`.
+    pub fn count(&mut self, name: &str, calls: u32, run: impl FnOnce()) -> Counts {
+        self.command("zero");
+        run();
+        self.command("dump");
+        self.dumps += 1;
+        let dump = self.server.dir().join(format!("out.{}", self.dumps));
+        let counted = Dump::read(&dump);
+        if let Some(profiles) = env::var_os("PROFILES") {
+            fs::create_dir_all(&profiles).unwrap();
+            fs::copy(&dump, Path::new(&profiles).join(name)).unwrap();
+        }
+        let each = |count: u64| count as f64 / f64::from(calls);
+        Counts {
+            instructions: each(counted.instructions),
+            allocations: each(counted.allocations),
+            own_allocations: each(counted.own_allocations),
+        }
+    }
+
+    fn command(&self, command: &str) {
+        let prefix = self.server.dir().join("vgdb");
+        let done = Command::new("vgdb")
+            .arg(format!("--vgdb-prefix={}", prefix.display()))
+            .arg(format!("--pid={}", self.server.pid()))
+            .arg(command)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "vgdb {command}: {done:?}");
+    }
+}
+
+/// What a file says that callgrind has written.
+#[derive(Default)]
+struct Dump {
+    instructions: u64,
+    allocations: u64,
+    own_allocations: u64,
+}
+
+impl Dump {
+    /// Reads a file in callgrind's format: who carried out how many instructions, and called whom how often. A name is
+    /// given a number where it occurs first, "(7) malloc", and is that number afterwards.
+    fn read(path: &Path) -> Self {
+        let text =
+            fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let mut objects = Names::default();
+        let mut functions = Names::default();
+        let mut dump = Self::default();
+        let mut own = false;
+        let mut allocates = false;
+        for line in text.lines() {
+            let Some((what, value)) = line.split_once('=') else {
+                if let Some(total) = line.strip_prefix("summary: ") {
+                    dump.instructions = total.trim().parse().unwrap();
+                }
+                continue;
+            };
+            match what {
+                "ob" => {
+                    own = objects.resolve(value).ends_with("/libredis_ratelimit.so");
+                }
+                "cob" => {
+                    objects.resolve(value);
+                }
+                "fn" => {
+                    functions.resolve(value);
+                }
+                "cfn" => {
+                    allocates = ["malloc", "calloc", "realloc"].contains(&functions.resolve(value));
+                }
+                "calls" if allocates => {
+                    let count: u64 = value.split(' ').next().unwrap().parse().unwrap();
+                    dump.allocations += count;
+                    if own {
+                        dump.own_allocations += count;
+                    }
+                }
+                _ => {}
+            }
+        }
+        assert!(dump.instructions > 0, "{}: no summary", path.display());
+        dump
+    }
+}
+
+/// Names by their numbers.
+#[derive(Default)]
+struct Names(HashMap<String, String>);
+
+impl Names {
+    fn resolve(&mut self, value: &str) -> &str {
+        let (number, name) = value.split_once(' ').unwrap_or((value, ""));
+        let known = self.0.entry(number.to_owned()).or_default();
+        if !name.is_empty() {
+            name.clone_into(known);
+        }
+        known
+    }
+}
