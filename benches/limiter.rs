@@ -1,6 +1,9 @@
-//! The algorithms alone: what a decision takes from stored bytes to bytes to store, without a server.
+//! The algorithms alone: what a call takes from stored bytes to bytes to store, without a server.
+//!
+//! `cargo bench --bench limiter`, or with a part of a name: `cargo bench --bench limiter -- "8 windows"`.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use redis_ratelimit::limiter::{
@@ -10,24 +13,18 @@ use redis_ratelimit::limiter::{
 
 const START: u64 = 1_700_000_000_000_000;
 const ONE: Demand = Demand::all_or_nothing(Units::ONE);
-
-fn at(micros: u64) -> Instant {
-    Instant::from_micros(START + micros)
-}
-
-fn rule(limit: u64, millis: u64) -> Rule {
-    Rule {
-        limit: Units::new(limit).unwrap(),
-        window: Window::from_millis(millis).unwrap(),
-    }
-}
+const MINUTE_MILLIS: u64 = 60_000;
+/// While everything that was granted still counts.
+const SOON: Instant = Instant::from_micros(START + 1_000_000);
+/// When all of it has left, which a key lives to see where somebody has taken its expiry away.
+const LATE: Instant = Instant::from_micros(START + 120_000_000);
 
 /// The state after `grants` grants, a millisecond apart.
 fn state<A: Algorithm>(parameters: &A::Parameters, grants: u64) -> Option<Encoded> {
     let mut stored: Option<Encoded> = None;
     for grant in 0..grants {
-        let mut limiter =
-            Limiter::<A>::open(stored.as_deref(), parameters, at(grant * 1_000)).unwrap();
+        let now = Instant::from_micros(START + grant * 1_000);
+        let mut limiter = Limiter::<A>::open(stored.as_deref(), parameters, now).unwrap();
         assert_eq!(limiter.decide(&ONE).granted, 1);
         stored = Some(limiter.encode());
     }
@@ -48,102 +45,92 @@ fn decide<A: Algorithm>(stored: Option<&[u8]>, parameters: &A::Parameters, now: 
     granted
 }
 
-fn bench<A: Algorithm>(
+fn decision<A: Algorithm>(
     c: &mut Criterion,
     name: &str,
     parameters: &A::Parameters,
     grants: u64,
-    now: u64,
+    now: Instant,
     granted: bool,
 ) {
     let stored = state::<A>(parameters, grants);
-    let bytes = stored.as_ref().map_or(0, |bytes| bytes.len());
-    assert_eq!(
-        decide::<A>(stored.as_deref(), parameters, at(now)),
-        granted,
-        "{name}"
-    );
+    let stored = stored.as_deref();
+    let bytes = stored.map_or(0, <[u8]>::len);
+    assert_eq!(decide::<A>(stored, parameters, now), granted, "{name}");
     c.bench_function(&format!("{name} ({bytes} bytes)"), |b| {
-        b.iter(|| {
-            decide::<A>(
-                black_box(stored.as_deref()),
-                black_box(parameters),
-                black_box(at(now)),
-            )
-        });
+        b.iter(|| decide::<A>(black_box(stored), black_box(parameters), black_box(now)));
     });
 }
 
+/// What every command on a stored state has in it: reading it, looking, writing it.
+fn parts<A: Algorithm>(c: &mut Criterion, name: &str, parameters: &A::Parameters, grants: u64) {
+    let stored = state::<A>(parameters, grants).unwrap();
+    c.bench_function(&format!("decode, {name}"), |b| {
+        b.iter(|| Limiter::<A>::read(black_box(&stored), black_box(SOON)).is_ok());
+    });
+    c.bench_function(&format!("peek, {name}"), |b| {
+        b.iter(|| {
+            let limiter = Limiter::<A>::read(black_box(&stored), black_box(SOON)).unwrap();
+            limiter.peek(Units::ONE)
+        });
+    });
+    let limiter = Limiter::<A>::read(&stored, SOON).unwrap();
+    c.bench_function(&format!("encode, {name}"), |b| {
+        b.iter(|| black_box(&limiter).encode().len());
+    });
+}
+
+/// As many windows, each of this limit.
+fn rules(windows: u64, limit: u64) -> Rules {
+    let rule = |at| Rule {
+        limit: Units::new(limit).unwrap(),
+        window: Window::from_millis(MINUTE_MILLIS + at).unwrap(),
+    };
+    let mut rules = Rules::new(rule(0));
+    for at in 1..windows {
+        rules.add(rule(at)).unwrap();
+    }
+    rules
+}
+
 fn sliding_window(c: &mut Criterion) {
-    let later = 1_000_000;
-    let minute = 60_000;
-    for (name, limit, grants) in [
-        ("new", 10, 0),
-        ("1 group", 10, 1),
-        ("10 groups", 11, 10),
-        ("32 groups, joining", 2_000, 1_000),
-    ] {
-        let rules = Rules::new(rule(limit, minute));
-        bench::<Windows>(
-            c,
-            &format!("RL.CHECK granted, {name}"),
-            &rules,
-            grants,
-            later,
-            true,
-        );
+    for (windows, many) in [(1, "1 window"), (8, "8 windows")] {
+        let roomy = rules(windows, 1_000);
+        let name = format!("grant, {many}, new");
+        decision::<Windows>(c, &name, &roomy, 0, SOON, true);
+        // A grant on top of 32 groups makes two of them join.
+        for groups in [1, 10, 32] {
+            let shape = format!("{many}, groups: {groups}");
+            let full = rules(windows, groups);
+            let grant = format!("grant, {shape}");
+            decision::<Windows>(c, &grant, &roomy, groups, SOON, true);
+            let deny = format!("deny, {shape}");
+            decision::<Windows>(c, &deny, &full, groups, SOON, false);
+            let expire = format!("expire and grant, {shape}");
+            decision::<Windows>(c, &expire, &full, groups, LATE, true);
+            parts::<Windows>(c, &shape, &roomy, groups);
+        }
+        let name = format!("grant, {many}, joined many times");
+        decision::<Windows>(c, &name, &roomy, 900, SOON, true);
     }
-    for (name, limit) in [("1 group", 1), ("10 groups", 10), ("32 groups", 32)] {
-        let rules = Rules::new(rule(limit, minute));
-        bench::<Windows>(
-            c,
-            &format!("RL.CHECK denied, {name}"),
-            &rules,
-            limit,
-            later,
-            false,
-        );
-    }
-    let all_expired = Rules::new(rule(32, minute));
-    bench::<Windows>(
-        c,
-        "RL.CHECK granted, 32 groups expire",
-        &all_expired,
-        32,
-        100 * later,
-        true,
-    );
-    let mut eight = Rules::new(rule(2_000, minute));
-    for more in 1..8 {
-        eight.add(rule(2_000, minute + more)).unwrap();
-    }
-    bench::<Windows>(
-        c,
-        "RL.CHECK granted, 8 windows joining",
-        &eight,
-        1_000,
-        later,
-        true,
-    );
-    bench::<Windows>(
-        c,
-        "RL.CHECK granted, 8 windows expire",
-        &eight,
-        1_000,
-        100 * later,
-        true,
-    );
 }
 
 fn gcra(c: &mut Criterion) {
-    let quota = |limit| {
-        let rule = rule(limit, 60_000);
-        Quota::new(rule.limit, rule.window, rule.limit).unwrap()
-    };
-    bench::<Bucket>(c, "RL.GCRA granted, new", &quota(10), 0, 1_000_000, true);
-    bench::<Bucket>(c, "RL.GCRA granted", &quota(10), 5, 1_000_000, true);
-    bench::<Bucket>(c, "RL.GCRA denied", &quota(10), 10, 1_000_000, false);
+    let ten = Units::new(10).unwrap();
+    let quota = Quota::new(ten, Window::from_millis(MINUTE_MILLIS).unwrap(), ten).unwrap();
+    decision::<Bucket>(c, "grant, GCRA, new", &quota, 0, SOON, true);
+    decision::<Bucket>(c, "grant, GCRA", &quota, 5, SOON, true);
+    decision::<Bucket>(c, "deny, GCRA", &quota, 10, SOON, false);
+    decision::<Bucket>(c, "expire and grant, GCRA", &quota, 10, LATE, true);
+    parts::<Bucket>(c, "GCRA", &quota, 5);
 }
 
-criterion_group!(benches, sliding_window, gcra);
+criterion_group! {
+    name = benches;
+    // Nanoseconds that vary little: there is no need to measure each for seconds.
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
+    targets = sliding_window, gcra
+}
 criterion_main!(benches);
