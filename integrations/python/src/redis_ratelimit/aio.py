@@ -1,0 +1,150 @@
+"""The asyncio client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis.asyncio
+from redis.client import NEVER_DECODE
+from redis.exceptions import SlotNotCoveredError
+
+from . import commands, connection
+from .classify import CLIENT_ERRORS, is_demotion
+from .commands import Key, Request
+from .connection import ASYNCIO, DEFAULT_TIMEOUT
+from .decision import Decision, Decisions
+from .info import Info, TopKey
+from .limiter import Limiter
+from .policy import Policy
+from .rates import Duration, RateLike
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+
+class AsyncRateLimiter(Limiter):
+    """`RateLimiter` for asyncio: the same calls, to be awaited. To be used in one event loop.
+
+    `client` is a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. All else is as for `RateLimiter`.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
+        *,
+        policy: Policy = "raise",
+        timeout: float | None = DEFAULT_TIMEOUT,
+    ) -> None:
+        super().__init__(connection.like(client, timeout, ASYNCIO), policy)
+
+    @classmethod
+    def from_url(cls, url: str, *, policy: Policy = "raise", timeout: float = DEFAULT_TIMEOUT, **options: Any) -> Self:
+        """As `RateLimiter.from_url`."""
+        made = cls.__new__(cls)
+        Limiter.__init__(made, connection.from_url(url, timeout, options, ASYNCIO), policy)
+        return made
+
+    async def check(
+        self,
+        key: Key,
+        *rates: RateLike,
+        cost: int = 1,
+        at_most: bool = False,
+        force: bool = False,
+        block: Duration | None = None,
+    ) -> Decision:
+        """As `RateLimiter.check`."""
+        return await self._ask(commands.check(key, rates, cost, at_most, force, block))
+
+    async def gcra(
+        self,
+        key: Key,
+        rate: RateLike,
+        *,
+        burst: int | None = None,
+        cost: int = 1,
+        at_most: bool = False,
+        force: bool = False,
+        block: Duration | None = None,
+    ) -> Decision:
+        """As `RateLimiter.gcra`."""
+        return await self._ask(commands.gcra(key, rate, burst, cost, at_most, force, block))
+
+    async def mcheck(
+        self, rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], *, cost: int = 1
+    ) -> Decisions:
+        """As `RateLimiter.mcheck`."""
+        return await self._ask(commands.mcheck(rates, cost))
+
+    async def peek(self, key: Key, *, cost: int = 1) -> Decision | None:
+        """As `RateLimiter.peek`."""
+        return await self._ask(commands.peek(key, cost))
+
+    async def info(self, key: Key) -> Info | None:
+        """As `RateLimiter.info`."""
+        return await self._ask(commands.info(key))
+
+    async def refund(self, key: Key, units: int = 1) -> Decision | None:
+        """As `RateLimiter.refund`."""
+        return await self._ask(commands.refund(key, units))
+
+    async def reset(self, *keys: Key) -> int:
+        """As `RateLimiter.reset`."""
+        return await self._ask(commands.reset(keys))
+
+    async def top(self, count: int = 10) -> list[TopKey]:
+        """As `RateLimiter.top`."""
+        return await self._ask(commands.top(count))
+
+    async def aclose(self) -> None:
+        """Close the limiter's own connections; a later call opens them again."""
+        client = self._link.take()
+        if client is not None and self._link.owned:
+            await client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _ask(self, request: Request[T]) -> T:
+        try:
+            replies = await self._send(request)
+        except CLIENT_ERRORS as error:
+            return self._without_decision(request, error)
+        self._outages.succeeded()
+        return request.read(replies)
+
+    async def _send(self, request: Request[T]) -> list[Any]:
+        client = self._link.get()
+        try:
+            return await _send(client, request)
+        except SlotNotCoveredError:
+            # A cluster client looks for the owner of a slot again only when a node has sent it elsewhere.
+            await client.nodes_manager.initialize()
+        except CLIENT_ERRORS as error:
+            if not is_demotion(error):
+                raise
+            # A replica has refused, so nothing was charged: once more, to whoever is the primary now.
+            if not isinstance(client, redis.asyncio.RedisCluster):
+                await client.connection_pool.disconnect(inuse_connections=False)
+        return await _send(client, request)
+
+
+async def _send(client: Any, request: Request[T]) -> list[Any]:
+    # Keys are bytes, whatever the client decodes.
+    options: dict[str, Any] = {NEVER_DECODE: True}
+    cluster = isinstance(client, redis.asyncio.RedisCluster)
+    if not cluster:
+        return [await client.execute_command(*request.words, **options)]
+    await client.initialize()
+    # Told the node, redis-py follows redirections but repeats nothing.
+    nodes = [client.get_node_from_key(request.slot_key())] if request.keys else client.get_primaries()
+    return [await client.execute_command(*request.words, target_nodes=node, **options) for node in nodes]

@@ -1,0 +1,144 @@
+"""Which of our exceptions an exception of redis-py, or an error reply, is.
+
+Everything that the application cannot have caused by what it asked is an `UnavailableError`. So is a code that
+nobody knows yet: a server that says something new has made no decision, and is no reason to fail every request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from redis import exceptions as client
+
+from .errors import (
+    ArgumentError,
+    ConfigurationError,
+    CrossSlotError,
+    ModuleMissingError,
+    NewerStateError,
+    RateLimitError,
+    ReplyError,
+    UnavailableError,
+    WrongTypeError,
+)
+
+CLIENT_ERRORS: tuple[type[Exception], ...] = (
+    client.RedisError,
+    client.RedisClusterException,
+    OSError,
+    asyncio.TimeoutError,
+)
+"""What a call to the server can end with. Anything else is a bug, and stays what it is."""
+
+# redis-py takes the code off the text of the errors that it has classes for. The first that fits counts.
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (client.BusyLoadingError, "LOADING"),
+    (client.MasterDownError, "MASTERDOWN"),
+    (client.ClusterDownError, "CLUSTERDOWN"),
+    (client.SlotNotCoveredError, "CLUSTERDOWN"),
+    (client.TryAgainError, "TRYAGAIN"),
+    # Redirected too often: slots that move while we ask.
+    (client.ClusterError, "TRYAGAIN"),
+    (client.ReadOnlyError, "READONLY"),
+    (client.OutOfMemoryError, "OOM"),
+    (client.NoPermissionError, "NOPERM"),
+    (client.ExecAbortError, "EXECABORT"),
+    (client.MaxConnectionsError, "POOL"),
+    (client.AuthorizationError, "NOPERM"),
+    (client.TimeoutError, "TIMEOUT"),
+    (asyncio.TimeoutError, "TIMEOUT"),
+    (TimeoutError, "TIMEOUT"),
+)
+_CODE = re.compile(r"[A-Z][A-Z0-9]{2,31}")
+
+
+def is_demotion(error: BaseException) -> bool:
+    """Whether the server is a replica: nothing was charged, and the primary may be found by connecting anew."""
+    # A connection that Sentinel manages turns the reply into a ConnectionError, raised while handling it.
+    return isinstance(error, client.ReadOnlyError) or isinstance(error.__context__, client.ReadOnlyError)
+
+
+def classify(error: Exception) -> RateLimitError:
+    """Return the exception to raise, or to apply the policy to if it is an `UnavailableError`."""
+    if isinstance(error, RateLimitError):
+        return error
+    error = _origin(error)
+    text = str(error) or type(error).__name__
+    if is_demotion(error):
+        return UnavailableError("READONLY", text)
+    if isinstance(error, (client.MovedError, client.AskError)):
+        return ConfigurationError(
+            "the server is a node of a Redis Cluster, and has sent the client elsewhere: "
+            "connect with redis+cluster://, or give a RedisCluster"
+        )
+    if isinstance(error, client.ClusterCrossSlotError):
+        return CrossSlotError("the keys of one call must be in one slot: give them the same hash tag, {…}")
+    if isinstance(error, client.AuthenticationError):
+        return UnavailableError(_authentication(text), text)
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return UnavailableError(code, text)
+    if isinstance(error, client.ResponseError):
+        return _reply(text)
+    if isinstance(error, client.RedisClusterException):
+        return _cluster(text)
+    if isinstance(error, (client.ConnectionError, OSError)):
+        reason = "MAXCLIENTS" if "max number of clients" in text else "CONNECTION"
+        return UnavailableError(reason, text)
+    if isinstance(error, client.InvalidResponse):
+        return UnavailableError("PROTOCOL", text)
+    if isinstance(error, client.DataError):
+        return ArgumentError(text)
+    if "command doesn't exist" in text:
+        return _missing(text)
+    return ReplyError(text)
+
+
+def _origin(error: Exception) -> Exception:
+    """Return what kept a cluster client from finding the cluster: the exception under its own."""
+    inner: BaseException | None = error
+    while isinstance(inner, client.RedisClusterException) and not isinstance(inner, client.SlotNotCoveredError):
+        inner = inner.__cause__ or inner.__context__
+    if isinstance(inner, CLIENT_ERRORS) and not (
+        # The reason why a server without cluster mode is none for a cluster client.
+        isinstance(inner, client.ResponseError) and "cluster support disabled" in str(inner)
+    ):
+        return inner
+    return error
+
+
+def _authentication(text: str) -> str:
+    return "WRONGPASS" if re.search("invalid (username|password)|user is disabled", text, re.IGNORECASE) else "NOAUTH"
+
+
+def _reply(text: str) -> RateLimitError:
+    """Return what an error reply means whose code redis-py does not know."""
+    code, _, rest = text.partition(" ")
+    if code == "WRONGTYPE":
+        return WrongTypeError(rest)
+    if re.match("ERR unknown (command|subcommand)", text, re.IGNORECASE):
+        return _missing(text)
+    if text.startswith("ERR the key holds a limiter in state version"):
+        return NewerStateError(rest)
+    if code != "ERR" and _CODE.fullmatch(code):
+        return UnavailableError(code, rest or code)
+    return ArgumentError(f"the server refused the command: {text.removeprefix('ERR ')}")
+
+
+def _missing(text: str) -> ModuleMissingError:
+    return ModuleMissingError(
+        f"the server lacks the redis-ratelimit module, or this command of it: "
+        f"add 'loadmodule /path/libredis_ratelimit.so' to its configuration ({text:.200})"
+    )
+
+
+def _cluster(text: str) -> RateLimitError:
+    """Return what a complaint of the cluster client itself means."""
+    if "same key slot" in text:
+        return CrossSlotError("the keys of one call must be in one slot: give them the same hash tag, {…}")
+    if "Cluster mode is not enabled" in text:
+        return ConfigurationError("the server is not part of a Redis Cluster: connect with redis://, or give a Redis")
+    if "not covered" in text:
+        return UnavailableError("CLUSTERDOWN", text)
+    return UnavailableError("CONNECTION", text)

@@ -1,0 +1,238 @@
+"""The commands: how each is asked, how its reply is read, and what a failure policy answers in its place.
+
+What the blocking and the asyncio client have in common. Neither adds anything to a request but the way it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from redis.crc import key_slot
+
+from .decision import Decision, Decisions
+from .errors import ArgumentError, CrossSlotError, ReplyError
+from .info import Info, TopKey, Window
+from .policy import answer
+from .rates import Duration, Rate, RateLike, milliseconds, one_rate, rates, units
+
+Key: TypeAlias = str | bytes
+Word: TypeAlias = bytes | str | int
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One command."""
+
+    words: tuple[Word, ...]
+    keys: tuple[bytes, ...]
+    """The keys, by which a cluster is asked; without any, all its primaries are."""
+    read: Callable[[list[Any]], T]
+    """Makes the result of the replies: one, or one for each primary."""
+    otherwise: Callable[[Literal["open", "closed"], str], T] | None
+    """Makes the result of a policy and a reason. None where no answer can be made up."""
+
+    def slot_key(self) -> bytes:
+        """Return the key to route by, or raise `CrossSlotError`."""
+        if len({key_slot(key) for key in self.keys}) > 1:
+            raise CrossSlotError(
+                "the keys of one call must be in one slot of the cluster: "
+                "give them the same hash tag, {…}, or ask for each key by itself"
+            )
+        return self.keys[0]
+
+
+def check(
+    key: Key, given: Sequence[RateLike], cost: int, at_most: bool, force: bool, block: Duration | None
+) -> Request[Decision]:
+    """``RL.CHECK``."""
+    found = rates(given)
+    if not found:
+        raise ArgumentError("check needs at least one rate")
+    words = ["RL.CHECK", _bytes(key), *_windows(found), *_options(cost, at_most, force, block)]
+    return _decision(key, words, limit=min(found).limit, cost=cost)
+
+
+def gcra(
+    key: Key, given: RateLike, burst: int | None, cost: int, at_most: bool, force: bool, block: Duration | None
+) -> Request[Decision]:
+    """``RL.GCRA``."""
+    rate = one_rate(given)
+    words = ["RL.GCRA", _bytes(key), *_windows([rate])]
+    if burst is not None:
+        words += ["BURST", units(burst, "burst")]
+    words += _options(cost, at_most, force, block)
+    return _decision(key, words, limit=rate.limit if burst is None else burst, cost=cost)
+
+
+def mcheck(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], cost: int) -> Request[Decisions]:
+    """``RL.MCHECK``."""
+    pairs = list(given.items() if isinstance(given, Mapping) else given)
+    if not 1 <= len(pairs) <= 128:
+        raise ArgumentError(f"mcheck needs from 1 to 128 keys, not {len(pairs)}")
+    named = [key for key, _ in pairs]
+    keys = [_bytes(key) for key in named]
+    if len(set(keys)) != len(keys):
+        raise ArgumentError("the keys of mcheck must differ")
+    found = [one_rate(rate) for _, rate in pairs]
+    words: list[Word] = ["RL.MCHECK", len(keys), *keys, *_windows(found), *_options(cost, False, False, None)]
+
+    def read(replies: list[Any]) -> Decisions:
+        rows = replies[0]
+        if not isinstance(rows, list) or len(rows) != len(keys):
+            raise ReplyError(f"RL.MCHECK replied {rows!r:.200}")
+        return Decisions(dict(zip(named, map(_five, rows), strict=True)))
+
+    def otherwise(policy: Literal["open", "closed"], reason: str) -> Decisions:
+        return Decisions(
+            {key: answer(policy, reason, limit=rate.limit, cost=cost) for key, rate in zip(named, found, strict=True)}
+        )
+
+    return Request(tuple(words), tuple(keys), read, otherwise)
+
+
+def peek(key: Key, cost: int) -> Request[Decision | None]:
+    """``RL.PEEK``."""
+    words: list[Word] = ["RL.PEEK", _bytes(key), *_options(cost, False, False, None)]
+    return Request(
+        tuple(words),
+        (_bytes(key),),
+        _null_or(_five),
+        lambda policy, reason: answer(policy, reason, limit=0, cost=cost),
+    )
+
+
+def refund(key: Key, amount: int) -> Request[Decision | None]:
+    """``RL.REFUND``."""
+    return Request(("RL.REFUND", _bytes(key), units(amount, "units")), (_bytes(key),), _null_or(_five), None)
+
+
+def info(key: Key) -> Request[Info | None]:
+    """``RL.INFO``."""
+    return Request(("RL.INFO", _bytes(key)), (_bytes(key),), _null_or(_info), None)
+
+
+def reset(given: Iterable[Key]) -> Request[int]:
+    """``RL.RESET``."""
+    keys = tuple(_bytes(key) for key in given)
+    if not keys:
+        raise ArgumentError("reset needs at least one key")
+    return Request(("RL.RESET", *keys), keys, lambda replies: _integer(replies[0]), None)
+
+
+def top(count: int) -> Request[list[TopKey]]:
+    """``RL.TOP``."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000:
+        raise ArgumentError(f"count must be an integer from 1 to 10000, not {count!r:.80}")
+
+    def read(replies: list[Any]) -> list[TopKey]:
+        try:
+            rows = [
+                TopKey(key if isinstance(key, bytes) else key.encode(), *map(_integer, numbers[:3]))
+                for reply in replies
+                for key, *numbers in reply
+            ]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ReplyError(f"RL.TOP replied {replies!r:.200}") from error
+        # Each node of a cluster has counted for itself.
+        rows.sort(key=lambda row: -row.denials)
+        return rows[:count]
+
+    return Request(("RL.TOP", count), (), read, None)
+
+
+def _decision(key: Key, words: list[Word], *, limit: int, cost: int) -> Request[Decision]:
+    return Request(
+        tuple(words),
+        (_bytes(key),),
+        lambda replies: _five(replies[0]),
+        lambda policy, reason: answer(policy, reason, limit=limit, cost=cost),
+    )
+
+
+def _bytes(key: Key) -> bytes:
+    if isinstance(key, bytes):
+        return key
+    if not isinstance(key, str):
+        raise ArgumentError(f"a key must be str or bytes, not {type(key).__name__}")
+    try:
+        return key.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError("the key is no valid text: build it with redis_ratelimit.keys.key()") from error
+
+
+def _windows(found: Iterable[Rate]) -> list[Word]:
+    return [word for rate in found for word in (rate.limit, _time(rate.window_ms))]
+
+
+def _time(milliseconds: int) -> str:
+    return f"{milliseconds}ms" if milliseconds % 1000 else str(milliseconds // 1000)
+
+
+def _options(cost: int, at_most: bool, force: bool, block: Duration | None) -> list[Word]:
+    if force and at_most:
+        raise ArgumentError("at_most and force exclude each other")
+    if force and block is not None:
+        raise ArgumentError("force and block exclude each other: what is forced is never denied")
+    words: list[Word] = []
+    if units(cost, "cost") != 1:
+        words += ["COST", cost]
+    if at_most:
+        words.append("ATMOST")
+    if force:
+        words.append("FORCE")
+    if block is not None:
+        words += ["BLOCK", _time(milliseconds(block, "block"))]
+    return words
+
+
+def _null_or(read: Callable[[Any], T]) -> Callable[[list[Any]], T | None]:
+    return lambda replies: None if replies[0] is None else read(replies[0])
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    raise ReplyError(f"an integer was expected in the reply, not {value!r:.80}")
+
+
+def _five(reply: Any) -> Decision:
+    """Read the five integers. Later versions may send more."""
+    if not isinstance(reply, list) or len(reply) < 5:
+        raise ReplyError(f"five integers were expected in the reply, not {reply!r:.200}")
+    granted, limit, remaining, retry_after, reset_after = map(_integer, reply[:5])
+    return Decision(granted, limit, remaining, retry_after, reset_after)
+
+
+def _info(reply: Any) -> Info:
+    try:
+        fields = _map(reply)
+        windows = [_map(window) for window in fields["windows"]]
+        algorithm = fields["algorithm"]
+        return Info(
+            algorithm.decode() if isinstance(algorithm, bytes) else algorithm,
+            fields["blocked_for"],
+            tuple(
+                Window(
+                    limit=window["limit"],
+                    window_ms=window["window"],
+                    burst=window.get("burst"),
+                    used=window["used"],
+                    remaining=window["remaining"],
+                    retry_after_ms=window["retry_after"],
+                    next_after_ms=window["next_after"],
+                    reset_after_ms=window["reset_after"],
+                )
+                for window in windows
+            ),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReplyError(f"RL.INFO replied {reply!r:.200}") from error
+
+
+def _map(reply: Any) -> dict[str, Any]:
+    """Read a map, which RESP2 sends as a flat list."""
+    pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
+    return {name.decode() if isinstance(name, bytes) else name: value for name, value in pairs}

@@ -1,0 +1,48 @@
+"""The exceptions of this package. All of them are `RateLimitError`."""
+
+from __future__ import annotations
+
+
+class RateLimitError(Exception):
+    """Anything that kept a call from being answered."""
+
+
+class UnavailableError(RateLimitError):
+    """There is no decision, and nothing that the caller did wrong: the failure policy applies.
+
+    Raised with the policy ``raise``, and by the calls for which no answer can be made up. The exception of redis-py is
+    its ``__cause__``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"no rate limit decision ({reason}): {message}")
+        self.reason = reason
+        """The server's error code (``OOM``, ``LOADING``, …), or ``CONNECTION``, ``TIMEOUT``, ``PROTOCOL``, ``POOL``."""
+
+
+class ConfigurationError(RateLimitError):
+    """The server is not what the client was told that it is."""
+
+
+class ModuleMissingError(ConfigurationError):
+    """The server does not know the command: the module is not loaded there, or is too old."""
+
+
+class WrongTypeError(RateLimitError):
+    """The key holds something else, or a limiter of the other algorithm. It was not touched."""
+
+
+class NewerStateError(RateLimitError):
+    """The key was written by a newer release of the module than the server has."""
+
+
+class ArgumentError(RateLimitError, ValueError):
+    """An argument was refused, here or by the server. Nothing was charged."""
+
+
+class CrossSlotError(ArgumentError):
+    """In a Redis Cluster, the keys of one call lie in different slots. Nothing was charged."""
+
+
+class ReplyError(RateLimitError):
+    """The reply is none that this release understands."""

@@ -1,0 +1,93 @@
+"""HTTP headers that tell a client where it stands.
+
+Seconds are whole and rounded up: a client that waits what it is told is never too early.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from .decision import Decision
+from .errors import ArgumentError
+from .rates import Rate
+
+
+def _seconds(milliseconds: int) -> int:
+    return -(-milliseconds // 1000)
+
+
+def retry_after(decision: Decision) -> dict[str, str]:
+    """Return ``Retry-After`` in seconds, for a denied request; nothing when granted, and nothing for never.
+
+    >>> retry_after(Decision(granted=0, limit=5, remaining=0, retry_after_ms=1001, reset_after_ms=60000))
+    {'Retry-After': '2'}
+    """
+    if decision.allowed or decision.never:
+        return {}
+    return {"Retry-After": str(max(1, _seconds(decision.retry_after_ms)))}
+
+
+def x_ratelimit(
+    decision: Decision, *, reset: Literal["epoch", "delta"] = "epoch", now: float | None = None
+) -> dict[str, str]:
+    """Return ``X-RateLimit-Limit``, ``-Remaining`` and ``-Reset``; nothing for a degraded decision.
+
+    `reset` says what the last one is: a time in seconds since the epoch, or the seconds until then. Both have their
+    users. `now` is the time since the epoch in seconds, if not this machine's.
+
+    >>> decision = Decision(granted=1, limit=5, remaining=4, retry_after_ms=0, reset_after_ms=59001)
+    >>> x_ratelimit(decision, reset="delta")
+    {'X-RateLimit-Limit': '5', 'X-RateLimit-Remaining': '4', 'X-RateLimit-Reset': '60'}
+    """
+    if decision.degraded:
+        return {}
+    if reset == "delta":
+        when = _seconds(decision.reset_after_ms)
+    elif reset == "epoch":
+        milliseconds = round((time.time() if now is None else now) * 1000)
+        when = _seconds(milliseconds + decision.reset_after_ms)
+    else:
+        raise ArgumentError(f"reset must be 'epoch' or 'delta', not {reset!r}")
+    return {
+        "X-RateLimit-Limit": str(decision.limit),
+        "X-RateLimit-Remaining": str(decision.remaining),
+        "X-RateLimit-Reset": str(when),
+    }
+
+
+def rate_limit(policies: Mapping[str, tuple[Rate, Decision]]) -> dict[str, str]:
+    """Return ``RateLimit-Policy`` and ``RateLimit``, after draft-ietf-httpapi-ratelimit-headers (-08 and later).
+
+    `policies` maps the name of each quota to its rate and its decision. The names are printable ASCII; quotes in them
+    are escaped. ``w`` is left out where the window is no whole number of seconds, ``t`` is the time until the whole
+    quota is back, or for a denied request the time to wait. Degraded decisions appear only as policies.
+
+    >>> decision = Decision(granted=1, limit=100, remaining=50, retry_after_ms=0, reset_after_ms=30000)
+    >>> rate_limit({"per minute": (Rate.parse("100/m"), decision)})
+    {'RateLimit-Policy': '"per minute";q=100;w=60', 'RateLimit': '"per minute";r=50;t=30'}
+    """
+    quotas = []
+    states = []
+    for name, (rate, decision) in policies.items():
+        quoted = _structured_string(name)
+        window = f";w={rate.window_ms // 1000}" if rate.window_ms % 1000 == 0 else ""
+        quotas.append(f"{quoted};q={rate.limit}{window}")
+        if not decision.degraded:
+            wait = decision.reset_after_ms if decision.allowed or decision.never else decision.retry_after_ms
+            states.append(f"{quoted};r={decision.remaining};t={_seconds(wait)}")
+    headers = {}
+    if quotas:
+        headers["RateLimit-Policy"] = ", ".join(quotas)
+    if states:
+        headers["RateLimit"] = ", ".join(states)
+    return headers
+
+
+def _structured_string(text: str) -> str:
+    """Return the text as a String of RFC 9651, which is printable ASCII in quotes."""
+    if not re.fullmatch(r"[ -~]*", text):
+        raise ArgumentError(f"the name of a quota must be printable ASCII, not {text!r:.80}")
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
