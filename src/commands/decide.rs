@@ -8,7 +8,7 @@ use redis_module::raw::{
 
 use super::refusals::NOT_A_LIMITER;
 use super::reply::row;
-use crate::limiter::{Algorithm, Decision, Demand, Limiter, MIN_LEN};
+use crate::limiter::{Algorithm, Decision, Demand, Encoded, Limiter, MIN_LEN};
 use crate::metrics::CommandCounters;
 use crate::server::{Argument, Call, Key, Kind, Refusal, Stored};
 use crate::top;
@@ -21,9 +21,10 @@ pub(super) fn decide<A: Algorithm>(
     demand: &Demand,
 ) -> Result<(), Refusal> {
     let mut key = Key::write(call, 1)?;
-    let mut limiter = Limiter::<A>::new(parameters, call.now());
-    if let Some(state) = state(&key)? {
-        limiter.resume(state, parameters)?;
+    let mut limiter = Limiter::<A>::blank(call.now());
+    match state(&key)? {
+        Some(state) => limiter.resume(state, parameters)?,
+        None => limiter.start(parameters),
     }
     let decision = limiter.decide(demand);
     store(&mut key, &limiter)?;
@@ -37,7 +38,9 @@ pub(super) fn decide<A: Algorithm>(
 /// Stores a limiter, if it has to be.
 pub(super) fn store<A: Algorithm>(key: &mut Key<'_>, limiter: &Limiter<A>) -> Result<(), Refusal> {
     if limiter.must_be_stored() {
-        key.store(&limiter.encode(), limiter.expires_at())?;
+        let mut state = Encoded::new();
+        limiter.encode_to(&mut state);
+        key.store(&state, limiter.expires_at())?;
     }
     Ok(())
 }

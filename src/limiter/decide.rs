@@ -3,8 +3,7 @@
 use super::meter::{Meter, Meters};
 use super::state::{self, Encoded};
 use super::{
-    Bucket, Decision, Demand, Instant, Quota, Rule, Rules, Span, Units, Unreadable, WindowLog,
-    Windows,
+    Bucket, Decision, Demand, Instant, Quota, Rules, Span, Units, Unreadable, WindowLog, Windows,
 };
 
 /// The algorithms. A key belongs to the one that it was first used with.
@@ -27,11 +26,11 @@ pub trait Algorithm: Sized {
     /// What decides: one, or several that have to agree.
     type Meter: Meter;
 
-    /// The state of a key that was never asked for.
-    fn new(parameters: &Self::Parameters) -> Self;
-
-    /// A state to read another into.
+    /// A state to be replaced by another, in place.
     fn blank() -> Self;
+
+    /// Makes it the state of a key that was never asked for.
+    fn start(&mut self, parameters: &Self::Parameters);
 
     /// Lets the time, at which the state stood at `from`, be `now`.
     fn advance(&mut self, from: Instant, now: Instant);
@@ -66,12 +65,13 @@ impl Algorithm for Windows {
     type Parameters = Rules;
     type Meter = WindowLog;
 
-    fn new(rules: &Rules) -> Self {
-        Self::new(rules)
+    #[inline(always)]
+    fn blank() -> Self {
+        Self::blank()
     }
 
-    fn blank() -> Self {
-        Self::new(&Rules::new(Rule::LEAST))
+    fn start(&mut self, rules: &Rules) {
+        self.start(rules);
     }
 
     fn advance(&mut self, _from: Instant, now: Instant) {
@@ -112,12 +112,12 @@ impl Algorithm for Bucket {
     type Parameters = Quota;
     type Meter = Self;
 
-    fn new(quota: &Quota) -> Self {
-        Self::new(*quota)
-    }
-
     fn blank() -> Self {
         Self::new(Quota::LEAST)
+    }
+
+    fn start(&mut self, quota: &Quota) {
+        *self = Self::new(*quota);
     }
 
     fn advance(&mut self, from: Instant, now: Instant) {
@@ -193,15 +193,27 @@ impl<A: Algorithm> Limiter<A> {
     /// A limiter that was never asked for.
     #[must_use]
     pub fn new(parameters: &A::Parameters, now: Instant) -> Self {
-        Self::with(A::new(parameters), now)
+        let mut limiter = Self::blank(now);
+        limiter.start(parameters);
+        limiter
     }
 
-    /// A limiter to [`Limiter::load`] another into.
+    /// A limiter to be replaced: by [`Limiter::start`], [`Limiter::load`] or [`Limiter::resume`].
+    ///
+    /// In place, because a limiter takes kilobytes: room for all windows that it could have. (Inlined for the same
+    /// reason: what is returned would be moved.)
     #[must_use]
+    #[inline(always)]
     pub fn blank(now: Instant) -> Self {
         Self::with(A::blank(), now)
     }
 
+    /// Makes it one that was never asked for.
+    pub fn start(&mut self, parameters: &A::Parameters) {
+        self.algorithm.start(parameters);
+    }
+
+    #[inline(always)]
     fn with(algorithm: A, now: Instant) -> Self {
         Self {
             now,
@@ -213,8 +225,6 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// Makes it the one that is stored in `bytes`, with the parameters stored there, at the time that it has now.
-    ///
-    /// In place, because a limiter takes kilobytes: room for all windows that it could have.
     ///
     /// # Errors
     /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
@@ -248,9 +258,10 @@ impl<A: Algorithm> Limiter<A> {
         parameters: &A::Parameters,
         now: Instant,
     ) -> Result<Self, Unreadable> {
-        let mut limiter = Self::new(parameters, now);
-        if let Some(bytes) = bytes {
-            limiter.resume(bytes, parameters)?;
+        let mut limiter = Self::blank(now);
+        match bytes {
+            Some(bytes) => limiter.resume(bytes, parameters)?,
+            None => limiter.start(parameters),
         }
         Ok(limiter)
     }
@@ -338,8 +349,14 @@ impl<A: Algorithm> Limiter<A> {
     #[must_use]
     pub fn encode(&self) -> Encoded {
         let mut out = Encoded::new();
-        A::encode(self, &mut out);
+        self.encode_to(&mut out);
         out
+    }
+
+    /// Puts the bytes to store into `out`, whatever was there.
+    pub fn encode_to(&self, out: &mut Encoded) {
+        out.clear();
+        A::encode(self, out);
     }
 
     /// When the limiter no longer matters: the whole quota is back and the block over.

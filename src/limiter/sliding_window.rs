@@ -57,6 +57,7 @@ pub struct WindowLog {
 impl WindowLog {
     /// A log that has admitted nothing.
     #[must_use]
+    #[inline(always)]
     pub const fn new(rule: Rule) -> Self {
         Self {
             rule,

@@ -67,14 +67,31 @@ impl Windows {
     /// Windows that have admitted nothing.
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
+        let mut windows = Self::blank();
+        windows.start(rules);
+        windows
+    }
+
+    /// One window, to be replaced.
+    #[inline(always)]
+    pub(super) const fn blank() -> Self {
         Self {
-            first: WindowLog::new(rules.first),
-            others: rules.others.iter().copied().map(WindowLog::new).collect(),
-            others_in_force: rules.others.len(),
+            first: WindowLog::new(Rule::LEAST),
+            others: ArrayVec::new_const(),
+            others_in_force: 0,
         }
     }
 
-    /// The first log, to be read from what is stored, and no other.
+    /// Makes them those of `rules`, having admitted nothing.
+    pub(super) fn start(&mut self, rules: &Rules) {
+        self.restart(rules.first);
+        for rule in &rules.others {
+            self.others.push(WindowLog::new(*rule));
+        }
+        self.others_in_force = rules.others.len();
+    }
+
+    /// The first log, that of `rule`, which has admitted nothing, and no other.
     pub(super) fn restart(&mut self, rule: Rule) -> &mut WindowLog {
         self.others.clear();
         self.others_in_force = 0;
