@@ -34,6 +34,7 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_CreateString
         RedisModule_DeleteKey
         RedisModule_FreeModuleUser
+        RedisModule_FreeServerInfo
         RedisModule_FreeString
         RedisModule_GetAbsExpire
         RedisModule_GetClientId
@@ -43,6 +44,7 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_GetCurrentUserName
         RedisModule_GetModuleUserFromUserName
         RedisModule_GetSelectedDb
+        RedisModule_GetServerInfo
         RedisModule_InfoAddFieldULongLong
         RedisModule_InfoAddSection
         RedisModule_IsKeysPositionRequest
@@ -62,6 +64,7 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_ReplyWithMap
         RedisModule_ReplyWithNull
         RedisModule_ReplyWithStringBuffer
+        RedisModule_ServerInfoGetFieldUnsigned
         RedisModule_SetAbsExpire
         RedisModule_SetCommandInfo
         RedisModule_SetModuleOptions
@@ -69,6 +72,7 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_StringDMA
         RedisModule_StringPtrLen
         RedisModule_StringTruncate
+        RedisModule_SubscribeToServerEvent
         RedisModule_ValueLength
     ]
     .into_iter()

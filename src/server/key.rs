@@ -6,7 +6,7 @@ use std::{ptr, slice};
 use redis_module::raw;
 
 use super::api::api;
-use super::{Call, Refusal};
+use super::{Call, Refusal, listeners};
 use crate::limiter::Instant;
 
 const READ: c_int = raw::REDISMODULE_READ as c_int;
@@ -117,6 +117,10 @@ impl<'a> Key<'a> {
         // SAFETY: the handle is open for writing, and holds a value.
         unsafe { api!(RedisModule_SetAbsExpire)(self.handle, millis) };
         self.signal_modified();
+        if listeners::nobody_listens(self.call.ctx) {
+            self.call.replicate_verbatim();
+            return Ok(());
+        }
         // SAFETY: the format names what follows: a module string, bytes with their length, a C string, an integer.
         // The server copies all of it.
         let replicated = unsafe {

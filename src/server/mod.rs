@@ -6,6 +6,7 @@ mod clock;
 mod configuration;
 mod info;
 mod key;
+mod listeners;
 mod refusal;
 mod registration;
 mod startup;
