@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 from redis.client import NEVER_DECODE
-from redis.exceptions import SlotNotCoveredError
+from redis.exceptions import MaxConnectionsError, SlotNotCoveredError
 
 from . import commands, connection
 from .classify import CLIENT_ERRORS, is_demotion
@@ -18,18 +19,23 @@ from .decision import Decision, Decisions
 from .info import Info, TopKey
 from .limiter import Limiter
 from .policy import Policy
-from .rates import Duration, RateLike
+from .rates import Duration, RateLike, units
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
 
+MAX_CONNECTIONS = 100
+"""How many calls of one limiter may be on their way at a time."""
+
 
 class AsyncRateLimiter(Limiter):
     """`RateLimiter` for asyncio: the same calls, to be awaited. To be used in one event loop.
 
-    `client` is a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. All else is as for `RateLimiter`.
+    `client` is a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. At most `max_connections` calls are on their way
+    at a time, each on a connection of its own; the others wait for up to `timeout` seconds. All else is as for
+    `RateLimiter`.
     """
 
     def __init__(
@@ -38,14 +44,28 @@ class AsyncRateLimiter(Limiter):
         *,
         policy: Policy = "raise",
         timeout: float | None = DEFAULT_TIMEOUT,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         super().__init__(connection.like(client, timeout, ASYNCIO), policy)
+        self._timeout = timeout
+        # A client that is used as it is has its own way.
+        self._room = None if timeout is None else _room(max_connections)
 
     @classmethod
-    def from_url(cls, url: str, *, policy: Policy = "raise", timeout: float = DEFAULT_TIMEOUT, **options: Any) -> Self:
+    def from_url(
+        cls,
+        url: str,
+        *,
+        policy: Policy = "raise",
+        timeout: float = DEFAULT_TIMEOUT,
+        max_connections: int = MAX_CONNECTIONS,
+        **options: Any,
+    ) -> Self:
         """As `RateLimiter.from_url`."""
         made = cls.__new__(cls)
         Limiter.__init__(made, connection.from_url(url, timeout, options, ASYNCIO), policy)
+        made._timeout = timeout
+        made._room = _room(max_connections)
         return made
 
     async def check(
@@ -116,11 +136,26 @@ class AsyncRateLimiter(Limiter):
 
     async def _ask(self, request: Request[T]) -> T:
         try:
-            replies = await self._send(request)
+            replies = await self._send_in_turn(request)
         except CLIENT_ERRORS as error:
             return self._without_decision(request, error)
         self._outages.succeeded()
         return request.read(replies)
+
+    async def _send_in_turn(self, request: Request[T]) -> list[Any]:
+        if self._room is None:
+            return await self._send(request)
+        if self._room.locked():
+            try:
+                await asyncio.wait_for(self._room.acquire(), self._timeout)
+            except asyncio.TimeoutError:
+                raise MaxConnectionsError(f"no connection was free within {self._timeout} s") from None
+        else:
+            await self._room.acquire()
+        try:
+            return await self._send(request)
+        finally:
+            self._room.release()
 
     async def _send(self, request: Request[T]) -> list[Any]:
         client = self._link.get()
@@ -136,6 +171,10 @@ class AsyncRateLimiter(Limiter):
             if not isinstance(client, redis.asyncio.RedisCluster):
                 await client.connection_pool.disconnect(inuse_connections=False)
         return await _send(client, request)
+
+
+def _room(connections: int) -> asyncio.Semaphore:
+    return asyncio.Semaphore(units(connections, "max_connections"))
 
 
 async def _send(client: Any, request: Request[T]) -> list[Any]:

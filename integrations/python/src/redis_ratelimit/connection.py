@@ -30,6 +30,8 @@ DEFAULT_TIMEOUT = 0.25
 
 SCHEMES = "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://"
 
+# Where redis-py has a limit of its own, calls beyond it fail instead of waiting.
+_ANY_NUMBER = 2**31
 # What redis-py keeps among the settings of a connection that belongs to the pool or to one connection.
 _NOT_SETTINGS = frozenset(
     {
@@ -61,7 +63,6 @@ _CLUSTER_SETTINGS = frozenset(
         "health_check_interval",
         "lib_name",
         "lib_version",
-        "max_connections",
         "password",
         "protocol",
         "socket_keepalive",
@@ -98,8 +99,9 @@ class Family:
     retry: Any
 
     def settings(self, timeout: float) -> dict[str, Any]:
-        """Return what makes a client quick and keeps it from repeating."""
+        """Return what makes a client quick, keeps it from repeating, and from failing when many ask at a time."""
         return {
+            "max_connections": _ANY_NUMBER,
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "retry": self.retry(NoBackoff(), 0),
@@ -164,7 +166,7 @@ def checked_timeout(timeout: float) -> float:
 
 def from_url(url: str, timeout: float, options: Mapping[str, Any], family: Family) -> Link:
     """Return a link to what the URL names. Bad URLs are an `ArgumentError` now, unreachable servers no error yet."""
-    settings = {**options, **family.settings(checked_timeout(timeout))}
+    settings = {**family.settings(checked_timeout(timeout)), **options}
     parts = urlsplit(url)
     scheme, _, form = parts.scheme.partition("+")
     try:

@@ -30,7 +30,7 @@ _UNITS_MS = {
     for unit in units.split()
 }
 _DURATION = re.compile(r"(?P<number>[0-9]{1,15})?\s*(?P<unit>[a-z]+)?", re.ASCII | re.IGNORECASE)
-_RATE = re.compile(r"(?P<limit>[0-9]{1,15})\s*(?:/|\bper\b)\s*(?P<window>.*)", re.ASCII | re.IGNORECASE)
+_RATE = re.compile(r"(?P<limit>[0-9]{1,15})\s*(?:/|per\b)\s*(?P<window>.*)", re.ASCII | re.IGNORECASE)
 
 Duration: TypeAlias = int | float | timedelta | str
 """A time from 1 ms to 10 years: a number of seconds, a `timedelta`, or text such as ``15m`` or ``2 hours``."""

@@ -1,0 +1,87 @@
+"""Limiters of both kinds, called alike."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import redis.asyncio
+
+from redis_ratelimit import AsyncRateLimiter, RateLimiter
+
+# Servers on a busy machine take their time; the tests of the timeout set another.
+PATIENT = 20.0
+
+
+class Waiting:
+    """An `AsyncRateLimiter` whose calls are waited for, so that one test serves both kinds."""
+
+    def __init__(self, limiter: AsyncRateLimiter, loop: asyncio.AbstractEventLoop) -> None:
+        self._limiter = limiter
+        self._loop = loop
+
+    def with_policy(self, policy: Any) -> Waiting:
+        return Waiting(self._limiter.with_policy(policy), self._loop)
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._limiter.aclose())
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._limiter, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+        return lambda *words, **options: self._loop.run_until_complete(found(*words, **options))
+
+
+class Blocking:
+    """Makes blocking limiters."""
+
+    asynchronous = False
+    redis: Any = redis
+
+    def __init__(self) -> None:
+        self._made: list[Any] = []
+
+    def from_url(self, url: str, **options: Any) -> Any:
+        return self._keep(RateLimiter.from_url(url, **{"timeout": PATIENT, **options}))
+
+    def like(self, client: Any, **options: Any) -> Any:
+        """Make a limiter of a client of redis-py."""
+        return self._keep(RateLimiter(client, **{"timeout": PATIENT, **options}))
+
+    def run(self, result: Any) -> Any:
+        """Wait for what a client of redis-py returned, if there is something to wait for."""
+        return result
+
+    def _keep(self, limiter: Any) -> Any:
+        self._made.append(limiter)
+        return limiter
+
+    def close(self) -> None:
+        for limiter in self._made:
+            limiter.close()
+
+
+class Asyncio(Blocking):
+    """Makes asyncio limiters that are called as blocking ones."""
+
+    asynchronous = True
+    redis = redis.asyncio
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+
+    def from_url(self, url: str, **options: Any) -> Any:
+        return self._keep(Waiting(AsyncRateLimiter.from_url(url, **{"timeout": PATIENT, **options}), self.loop))
+
+    def like(self, client: Any, **options: Any) -> Any:
+        return self._keep(Waiting(AsyncRateLimiter(client, **{"timeout": PATIENT, **options}), self.loop))
+
+    def run(self, result: Any) -> Any:
+        return self.loop.run_until_complete(result)
+
+    def close(self) -> None:
+        super().close()
+        self.loop.close()
