@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from typing import Any
 
 import redis.asyncio
@@ -21,17 +22,20 @@ class Waiting:
         self._limiter = limiter
         self._loop = loop
 
+    def _wait(self, result: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(result, self._loop).result()
+
     def with_policy(self, policy: Any) -> Waiting:
         return Waiting(self._limiter.with_policy(policy), self._loop)
 
     def close(self) -> None:
-        self._loop.run_until_complete(self._limiter.aclose())
+        self._wait(self._limiter.aclose())
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._limiter, name)
         if not inspect.iscoroutinefunction(found):
             return found
-        return lambda *words, **options: self._loop.run_until_complete(found(*words, **options))
+        return lambda *words, **options: self._wait(found(*words, **options))
 
 
 class Blocking:
@@ -71,7 +75,10 @@ class Asyncio(Blocking):
 
     def __init__(self) -> None:
         super().__init__()
+        # It runs all the time, as in an application: so it notices connections that are closed between two calls.
         self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
 
     def from_url(self, url: str, **options: Any) -> Any:
         return self._keep(Waiting(AsyncRateLimiter.from_url(url, **{"timeout": PATIENT, **options}), self.loop))
@@ -80,8 +87,10 @@ class Asyncio(Blocking):
         return self._keep(Waiting(AsyncRateLimiter(client, **{"timeout": PATIENT, **options}), self.loop))
 
     def run(self, result: Any) -> Any:
-        return self.loop.run_until_complete(result)
+        return asyncio.run_coroutine_threadsafe(result, self.loop).result()
 
     def close(self) -> None:
         super().close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
         self.loop.close()

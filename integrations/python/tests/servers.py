@@ -187,6 +187,7 @@ class Server:
             f"port {self.port}",
             "appendonly no",
             "enable-debug-command local",
+            "enable-protected-configs local",
             "repl-diskless-sync-delay 0",
             *self.lines,
         ]

@@ -33,8 +33,8 @@ MAX_CONNECTIONS = 100
 class AsyncRateLimiter(Limiter):
     """`RateLimiter` for asyncio: the same calls, to be awaited. To be used in one event loop.
 
-    `client` is a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. At most `max_connections` calls are on their way
-    at a time, each on a connection of its own; the others wait for up to `timeout` seconds. All else is as for
+    `client` is a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. At most `max_connections` calls are on their
+    way at a time, each on a connection of its own; the others wait for up to `timeout` seconds. All else is as for
     `RateLimiter`.
     """
 

@@ -80,12 +80,11 @@ def classify(error: Exception) -> RateLimitError:
         if isinstance(error, kind):
             return UnavailableError(code, text)
     if isinstance(error, client.ResponseError):
-        return _reply(text)
+        return _reply(f"ERR {text}" if getattr(error, "status_code", None) == "ERR" else text)
     if isinstance(error, client.RedisClusterException):
         return _cluster(text)
     if isinstance(error, (client.ConnectionError, OSError)):
-        reason = "MAXCLIENTS" if "max number of clients" in text else "CONNECTION"
-        return UnavailableError(reason, text)
+        return UnavailableError(_connection(text), text)
     if isinstance(error, client.InvalidResponse):
         return UnavailableError("PROTOCOL", text)
     if isinstance(error, client.DataError):
@@ -96,7 +95,11 @@ def classify(error: Exception) -> RateLimitError:
 
 
 def _origin(error: Exception) -> Exception:
-    """Return what kept a cluster client from finding the cluster: the exception under its own."""
+    """Return the exception under the one that redis-py has made of it."""
+    if isinstance(error, client.ConnectionError) and isinstance(error.__cause__, client.RedisError):
+        # Of all that goes wrong while connecting with asyncio.
+        return error.__cause__
+    # What kept a cluster client from finding the cluster.
     inner: BaseException | None = error
     while isinstance(inner, client.RedisClusterException) and not isinstance(inner, client.SlotNotCoveredError):
         inner = inner.__cause__ or inner.__context__
@@ -112,18 +115,26 @@ def _authentication(text: str) -> str:
     return "WRONGPASS" if re.search("invalid (username|password)|user is disabled", text, re.IGNORECASE) else "NOAUTH"
 
 
+def _connection(text: str) -> str:
+    """Return why a connection was not made; redis-py takes the code off what the server says."""
+    if "max number of clients" in text:
+        return "MAXCLIENTS"
+    return "NOPERM" if "has no permissions" in text else "CONNECTION"
+
+
 def _reply(text: str) -> RateLimitError:
-    """Return what an error reply means whose code redis-py does not know."""
+    """Return what an error reply means that redis-py has no class for. Some releases take ERR off, some do not."""
     code, _, rest = text.partition(" ")
     if code == "WRONGTYPE":
         return WrongTypeError(rest)
-    if re.match("ERR unknown (command|subcommand)", text, re.IGNORECASE):
-        return _missing(text)
-    if text.startswith("ERR the key holds a limiter in state version"):
-        return NewerStateError(rest)
     if code != "ERR" and _CODE.fullmatch(code):
         return UnavailableError(code, rest or code)
-    return ArgumentError(f"the server refused the command: {text.removeprefix('ERR ')}")
+    text = text.removeprefix("ERR ")
+    if re.match("unknown (command|subcommand)", text, re.IGNORECASE):
+        return _missing(text)
+    if text.startswith("the key holds a limiter in state version"):
+        return NewerStateError(text)
+    return ArgumentError(f"the server refused the command: {text}")
 
 
 def _missing(text: str) -> ModuleMissingError:

@@ -132,7 +132,7 @@ def top(count: int) -> Request[list[TopKey]]:
             rows = [
                 TopKey(key if isinstance(key, bytes) else key.encode(), *map(_integer, numbers[:3]))
                 for reply in replies
-                for key, *numbers in reply
+                for key, *numbers in _list(reply)
             ]
         except (AttributeError, TypeError, ValueError) as error:
             raise ReplyError(f"RL.TOP replied {replies!r:.200}") from error
@@ -190,6 +190,12 @@ def _options(cost: int, at_most: bool, force: bool, block: Duration | None) -> l
 
 def _null_or(read: Callable[[Any], T]) -> Callable[[list[Any]], T | None]:
     return lambda replies: None if replies[0] is None else read(replies[0])
+
+
+def _list(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise ReplyError(f"an array was expected in the reply, not {value!r:.80}")
 
 
 def _integer(value: Any) -> int:

@@ -30,6 +30,14 @@ DEFAULT_TIMEOUT = 0.25
 
 SCHEMES = "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://"
 
+# With notices of maintenance, redis-py no longer looks whether a connection that lay idle has been closed meanwhile.
+try:
+    from redis.maint_notifications import MaintNotificationsConfig
+
+    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+except ImportError:  # redis-py before 7
+    _NO_MAINTENANCE = {}
+
 # Where redis-py has a limit of its own, calls beyond it fail instead of waiting.
 _ANY_NUMBER = 2**31
 # What redis-py keeps among the settings of a connection that belongs to the pool or to one connection.
@@ -105,6 +113,7 @@ class Family:
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "retry": self.retry(NoBackoff(), 0),
+            **_NO_MAINTENANCE,
         }
 
 
@@ -167,21 +176,32 @@ def checked_timeout(timeout: float) -> float:
 def from_url(url: str, timeout: float, options: Mapping[str, Any], family: Family) -> Link:
     """Return a link to what the URL names. Bad URLs are an `ArgumentError` now, unreachable servers no error yet."""
     settings = {**family.settings(checked_timeout(timeout)), **options}
-    parts = urlsplit(url)
-    scheme, _, form = parts.scheme.partition("+")
     try:
+        parts = urlsplit(url)
+        scheme, _, form = parts.scheme.partition("+")
         if form == "" and scheme in ("redis", "rediss", "unix"):
-            client = family.redis.from_url(url, **settings)
-            return Link(lambda: client, owned=True)
+            return _one(family.redis.from_url(url, **settings))
         if form == "sentinel" and scheme in ("redis", "rediss"):
-            client = _sentinel_from_url(scheme, parts, settings, family)
-            return Link(lambda: client, owned=True)
+            return _one(_sentinel_from_url(scheme, parts, settings, family))
         if form == "cluster" and scheme in ("redis", "rediss"):
             return _cluster_from_url(scheme, parts, settings, family)
+    except ArgumentError:
+        raise
     except (ValueError, TypeError) as error:
-        # Of ValueError, too: the text of redis-py may hold a part of the URL, but never the password.
-        raise ArgumentError(f"a bad Redis URL: {error}") from error
+        # What a port is not may be a part of a password: only what is known to name an option is repeated.
+        if isinstance(error, TypeError) or str(error).startswith("Invalid value for"):
+            raise ArgumentError(f"a bad Redis URL, or a bad option: {error}") from error
+        raise ArgumentError(
+            "a bad Redis URL: check the port; special characters in user and password have to be percent-encoded"
+        ) from None
     raise ArgumentError(f"a Redis URL begins with one of {SCHEMES}")
+
+
+def _one(client: Any) -> Link:
+    pool = client.connection_pool
+    # An option that redis-py does not know would be an error at the first call only.
+    pool.connection_class(**pool.connection_kwargs)
+    return Link(lambda: client, owned=True)
 
 
 def _single(scheme: str, parts: SplitResult, path: str, query: list[tuple[str, str]]) -> dict[str, Any]:
