@@ -22,10 +22,7 @@ pub(super) fn decide<A: Algorithm>(
 ) -> Result<(), Refusal> {
     let mut key = Key::write(call, 1)?;
     let mut limiter = Limiter::<A>::blank(call.now());
-    match state(&key)? {
-        Some(state) => limiter.resume(state, parameters)?,
-        None => limiter.start(parameters),
-    }
+    limiter.reopen(state(&key)?, parameters)?;
     let decision = limiter.decide(demand);
     store(&mut key, &limiter)?;
     // Closed before others hear of it, who may write the key.

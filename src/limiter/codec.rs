@@ -6,47 +6,72 @@ use arrayvec::ArrayVec;
 
 /// Takes values from the front of a byte string.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a> {
+    bytes: &'a [u8],
+    /// How many have been read.
+    at: usize,
+}
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    /// Reads `bytes` from `at` on.
+    pub(super) const fn from(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
     }
 
     /// What has not been read.
-    pub(super) const fn rest(&self) -> &'a [u8] {
-        self.0
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     pub(super) fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
+        let byte = *self.bytes.get(self.at)?;
+        self.at = self.at.saturating_add(1);
+        Some(byte)
     }
 
-    /// An integer of `width` bytes, at most 16.
+    /// An integer of `width` bytes, from 1 to 16. At least 8 bytes have to be before its end.
     pub(super) fn wide(&mut self, width: usize) -> Option<u128> {
-        let (bytes, rest) = self.0.split_at_checked(width)?;
-        let mut value = [0; 16];
-        value.get_mut(..width)?.copy_from_slice(bytes);
-        self.0 = rest;
-        Some(u128::from_le_bytes(value))
+        let low = self.integer(width.min(8))?;
+        let high = match width {
+            9.. => self.integer(width.saturating_sub(8))?,
+            _ => 0,
+        };
+        Some(u128::from(high) << u64::BITS | u128::from(low))
     }
 
-    /// An integer of `width` bytes, at most 8.
+    /// An integer of `width` bytes, from 1 to 8. At least 8 bytes have to be before its end.
     pub(super) fn integer(&mut self, width: usize) -> Option<u64> {
-        // Eight bytes at once where there are as many: a copy of a length known beforehand is one instruction.
-        if let Some(eight) = self.0.first_chunk::<8>() {
-            self.0 = self.0.get(width..)?;
-            return Some(u64::from_le_bytes(*eight) & mask(width));
-        }
-        u64::try_from(self.wide(width)?).ok()
+        let end = self.at.saturating_add(width);
+        let value = last(self.bytes.get(..end)?.last_chunk()?, width);
+        self.at = end;
+        value
+    }
+
+    /// `count` integers of `width` bytes, as [`Reader::integer`].
+    pub(super) fn integers(
+        &mut self,
+        count: usize,
+        width: usize,
+    ) -> Option<impl Iterator<Item = u64> + use<'a>> {
+        let end = self.at.saturating_add(count.saturating_mul(width));
+        // From the eight bytes that end with the first one on.
+        let start = self.at.checked_add(width)?.checked_sub(8)?;
+        let ends = self.bytes.get(start..end.max(start))?.windows(8);
+        self.at = end;
+        Some(
+            ends.step_by(width.max(1))
+                .filter_map(move |bytes| last(bytes.first_chunk()?, width)),
+        )
     }
 
     /// A varint in its shortest spelling.
     pub(super) fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..u64::BITS).step_by(7) {
+        let first = self.byte()?;
+        let mut value = u64::from(first & 0x7f);
+        if first < 0x80 {
+            return Some(value);
+        }
+        for shift in (7..u64::BITS).step_by(7) {
             let byte = self.byte()?;
             let digits = u64::from(byte & 0x7f);
             let shifted = digits.checked_shl(shift)?;
@@ -55,7 +80,7 @@ impl<'a> Reader<'a> {
             }
             value |= shifted;
             if byte & 0x80 == 0 {
-                let shortest = byte != 0 || shift == 0;
+                let shortest = byte != 0;
                 return shortest.then_some(value);
             }
         }
@@ -95,12 +120,18 @@ pub(super) fn put_varint<const N: usize>(out: &mut ArrayVec<u8, N>, mut value: u
     out.push(value as u8);
 }
 
-/// The lowest `width` bytes of an integer.
+/// The last `width` bytes, from 1 to 8: all are loaded at once, as one integer, and the others shifted out.
+fn last(bytes: &[u8; 8], width: usize) -> Option<u64> {
+    let others = 8_usize.checked_sub(width)? as u32;
+    u64::from_le_bytes(*bytes).checked_shr(others.saturating_mul(8))
+}
+
+/// The lowest `width` bytes of an integer, at most 8.
 pub(super) const fn mask(width: usize) -> u64 {
-    match width {
-        0 => 0,
-        1..8 => (1_u64 << (width as u32).saturating_mul(8)).wrapping_sub(1),
-        _ => u64::MAX,
+    let others = 8_usize.saturating_sub(width) as u32;
+    match u64::MAX.checked_shr(others.saturating_mul(8)) {
+        Some(mask) => mask,
+        None => 0,
     }
 }
 

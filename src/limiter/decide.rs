@@ -194,11 +194,11 @@ impl<A: Algorithm> Limiter<A> {
     #[must_use]
     pub fn new(parameters: &A::Parameters, now: Instant) -> Self {
         let mut limiter = Self::blank(now);
-        limiter.start(parameters);
+        limiter.algorithm.start(parameters);
         limiter
     }
 
-    /// A limiter to be replaced: by [`Limiter::start`], [`Limiter::load`] or [`Limiter::resume`].
+    /// A limiter to be replaced: by [`Limiter::load`] or [`Limiter::reopen`].
     ///
     /// In place, because a limiter takes kilobytes: room for all windows that it could have. (Inlined for the same
     /// reason: what is returned would be moved.)
@@ -206,11 +206,6 @@ impl<A: Algorithm> Limiter<A> {
     #[inline(always)]
     pub fn blank(now: Instant) -> Self {
         Self::with(A::blank(), now)
-    }
-
-    /// Makes it one that was never asked for.
-    pub fn start(&mut self, parameters: &A::Parameters) {
-        self.algorithm.start(parameters);
     }
 
     #[inline(always)]
@@ -236,6 +231,7 @@ impl<A: Algorithm> Limiter<A> {
         self.lockout = self.lockout.less(now.since(written));
         self.algorithm.advance(written, now);
         self.now = now;
+        self.touched = false;
         Ok(())
     }
 
@@ -249,6 +245,26 @@ impl<A: Algorithm> Limiter<A> {
         Ok(())
     }
 
+    /// Makes it the one that is stored in `bytes`, if any, with `parameters` in force from now on.
+    ///
+    /// # Errors
+    /// As [`Limiter::load`].
+    #[inline]
+    pub fn reopen(
+        &mut self,
+        bytes: Option<&[u8]>,
+        parameters: &A::Parameters,
+    ) -> Result<(), Unreadable> {
+        if let Some(bytes) = bytes {
+            return self.resume(bytes, parameters);
+        }
+        self.lockout = Span::ZERO;
+        self.moved = false;
+        self.touched = false;
+        self.algorithm.start(parameters);
+        Ok(())
+    }
+
     /// The limiter stored in `bytes`, if any, with `parameters` in force from `now` on.
     ///
     /// # Errors
@@ -259,10 +275,7 @@ impl<A: Algorithm> Limiter<A> {
         now: Instant,
     ) -> Result<Self, Unreadable> {
         let mut limiter = Self::blank(now);
-        match bytes {
-            Some(bytes) => limiter.resume(bytes, parameters)?,
-            None => limiter.start(parameters),
-        }
+        limiter.reopen(bytes, parameters)?;
         Ok(limiter)
     }
 
@@ -280,7 +293,7 @@ impl<A: Algorithm> Limiter<A> {
     pub fn decide(&mut self, demand: &Demand) -> Decision {
         let now = self.now;
         let meters = self.algorithm.meters();
-        let granted = meters.affordable(demand, self.lockout, now);
+        let granted = meters.affordable(demand, self.lockout);
         if granted > 0 {
             self.algorithm.charge(granted, now);
             self.touched = true;
@@ -301,7 +314,7 @@ impl<A: Algorithm> Limiter<A> {
     #[must_use]
     pub fn preview(&self, demand: &Demand) -> Decision {
         let meters = self.algorithm.meters();
-        let granted = meters.affordable(demand, self.lockout, self.now);
+        let granted = meters.affordable(demand, self.lockout);
         meters.report(demand, granted, self.lockout, self.now)
     }
 

@@ -110,8 +110,28 @@ impl Quota {
 
     /// The time that `ticks` take to pass, rounded up to a microsecond.
     fn time(self, ticks: u128) -> Span {
-        let micros = ticks.div_ceil(self.ticks(NANOS_PER_MICRO));
+        let micros = divide(
+            ticks,
+            self.ticks(NANOS_PER_MICRO),
+            u64::div_ceil,
+            u128::div_ceil,
+        );
         Span::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+/// A quotient, by `narrow` where 64 bits hold both numbers, as they do for all but the greatest quotas: a division of
+/// 128 bits takes several times as long.
+#[inline]
+fn divide(
+    dividend: u128,
+    divisor: u128,
+    narrow: impl Fn(u64, u64) -> u64,
+    wide: impl Fn(u128, u128) -> u128,
+) -> u128 {
+    match (u64::try_from(dividend), u64::try_from(divisor)) {
+        (Ok(dividend), Ok(divisor)) => narrow(dividend, divisor).into(),
+        _ => wide(dividend, divisor),
     }
 }
 
@@ -185,17 +205,24 @@ impl Meter for Bucket {
 
     fn remaining(&self) -> u64 {
         let room = self.quota.capacity().saturating_sub(self.in_use);
-        let units = room.checked_div(self.quota.worth(1)).unwrap_or(0);
+        let unit = self.quota.worth(1).max(1);
+        let units = divide(room, unit, u64::saturating_div, u128::saturating_div);
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
     fn used(&self) -> u64 {
-        let units = self.in_use.div_ceil(self.quota.worth(1).max(1));
+        let unit = self.quota.worth(1).max(1);
+        let units = divide(self.in_use, unit, u64::div_ceil, u128::div_ceil);
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
     fn is_unused(&self) -> bool {
         self.in_use == 0
+    }
+
+    fn has_room_for(&self, cost: Units) -> bool {
+        let after = self.in_use.saturating_add(self.quota.worth(cost.get()));
+        after <= self.quota.capacity()
     }
 
     fn retry_after(&self, cost: Units, _now: Instant) -> RetryAfter {

@@ -18,6 +18,9 @@ pub trait Meter {
     /// Whether the whole quota is there.
     fn is_unused(&self) -> bool;
 
+    /// Whether `cost` units would be granted now.
+    fn has_room_for(&self, cost: Units) -> bool;
+
     /// When `cost` units would be granted; [`RetryAfter::NOW`] where there is room.
     fn retry_after(&self, cost: Units, now: Instant) -> RetryAfter;
 
@@ -73,7 +76,7 @@ impl<M: Meter> Meters<'_, M> {
 
     /// How many units of `demand` all of them have room for. A lockout that still lasts leaves room for nothing,
     /// whatever the mode.
-    pub(super) fn affordable(&self, demand: &Demand, lockout: Span, now: Instant) -> u64 {
+    pub(super) fn affordable(&self, demand: &Demand, lockout: Span) -> u64 {
         if !lockout.is_zero() {
             return 0;
         }
@@ -82,10 +85,11 @@ impl<M: Meter> Meters<'_, M> {
             Mode::Force => cost,
             Mode::AtMost => cost.min(self.least(Meter::remaining).remaining()),
             Mode::AllOrNothing => {
-                let room = self
-                    .iter()
-                    .all(|meter| meter.retry_after(demand.cost, now) == RetryAfter::NOW);
-                if room { cost } else { 0 }
+                if self.iter().all(|meter| meter.has_room_for(demand.cost)) {
+                    cost
+                } else {
+                    0
+                }
             }
         }
     }

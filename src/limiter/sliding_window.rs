@@ -217,6 +217,10 @@ impl Meter for WindowLog {
         self.groups.is_empty()
     }
 
+    fn has_room_for(&self, cost: Units) -> bool {
+        cost.get() <= self.remaining()
+    }
+
     fn retry_after(&self, cost: Units, now: Instant) -> RetryAfter {
         let limit = self.rule.limit.get();
         if cost.get() > limit {

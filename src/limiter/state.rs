@@ -64,16 +64,7 @@ pub enum Unreadable {
 /// # Errors
 /// [`Unreadable`] where they are not the beginning of a state.
 pub fn kind(bytes: &[u8]) -> Result<Kind, Unreadable> {
-    let (start, _) = bytes
-        .split_first_chunk::<4>()
-        .ok_or(Unreadable::NotALimiter)?;
-    match *start {
-        [a, b, 1..=VERSION, shape] if [a, b] == MAGIC => Ok(Shape(shape).kind()),
-        [a, b, version, _] if [a, b] == MAGIC && version > VERSION => {
-            Err(Unreadable::NewerVersion(version))
-        }
-        _ => Err(Unreadable::NotALimiter),
-    }
+    Ok(Shape::of(bytes)?.kind())
 }
 
 /// The fourth byte.
@@ -98,6 +89,17 @@ impl Shape {
         let stored = (stored.saturating_sub(1) as u8 & 7) << 2;
         let in_force = (in_force.saturating_sub(1) as u8 & 7) << 5;
         Self(algorithm | locked_out | stored | in_force)
+    }
+
+    /// That of a state.
+    fn of(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes.first_chunk::<4>() {
+            Some(&[a, b, 1..=VERSION, shape]) if [a, b] == MAGIC => Ok(Self(shape)),
+            Some(&[a, b, version, _]) if [a, b] == MAGIC && version > VERSION => {
+                Err(Unreadable::NewerVersion(version))
+            }
+            _ => Err(Unreadable::NotALimiter),
+        }
     }
 
     const fn kind(self) -> Kind {
@@ -130,18 +132,16 @@ struct Header {
 
 impl Header {
     fn decode(bytes: &[u8], wanted: Kind) -> Result<(Self, Reader<'_>), Unreadable> {
-        let stored = kind(bytes)?;
-        if stored != wanted {
-            return Err(Unreadable::OtherAlgorithm(stored));
+        let shape = Shape::of(bytes)?;
+        if shape.kind() != wanted {
+            return Err(Unreadable::OtherAlgorithm(shape.kind()));
         }
-        let mut reader = Reader::new(bytes);
-        let header = Self::decode_checked(&mut reader).ok_or(Unreadable::NotALimiter)?;
+        let mut reader = Reader::from(bytes, 4);
+        let header = Self::read(shape, &mut reader).ok_or(Unreadable::NotALimiter)?;
         Ok((header, reader))
     }
 
-    fn decode_checked(reader: &mut Reader<'_>) -> Option<Self> {
-        reader.wide(3)?;
-        let shape = Shape(reader.byte()?);
+    fn read(shape: Shape, reader: &mut Reader<'_>) -> Option<Self> {
         let written = Instant::from_micros(reader.integer(TIME)?);
         let lockout = if shape.is_locked_out() {
             let lockout = reader.integer(TIME)?;
@@ -166,9 +166,8 @@ impl Header {
         out: &mut Encoded,
     ) {
         let shape = Shape::new(A::KIND, limiter.lockout, stored, in_force);
-        out.extend(MAGIC);
-        out.push(VERSION);
-        out.push(shape.0);
+        let [r, l] = MAGIC;
+        put_integer(out, u32::from_le_bytes([r, l, VERSION, shape.0]).into(), 4);
         put_integer(out, limiter.now.as_micros(), TIME);
         if shape.is_locked_out() {
             put_integer(out, limiter.lockout.as_micros(), TIME);
@@ -269,18 +268,54 @@ fn windows(
     (in_force <= stored && padded_so && used).then_some(())
 }
 
-/// The bytes of a group's time: enough to tell apart all microseconds of the window.
-fn time_width(window: Window) -> usize {
-    width_of(u128::from(window.as_span().as_micros()))
+/// How the groups of a log are spelled: the widths of their two fields, in bytes.
+#[derive(Clone, Copy)]
+struct Fields {
+    /// As many as tell apart all microseconds of the window.
+    time: usize,
+    /// 1, 2, 4 or 8.
+    units: usize,
 }
 
-/// The code of the width of a log's units, and that width in bytes.
-const fn units_width(most: u64) -> (u8, usize) {
-    match most {
-        0..=0xff => (0, 1),
-        0x100..=0xffff => (1, 2),
-        0x1_0000..=0xffff_ffff => (2, 4),
-        _ => (3, 8),
+impl Fields {
+    fn new(window: Window, code: u8) -> Self {
+        Self {
+            time: width_of(u128::from(window.as_span().as_micros())),
+            units: 1_usize.wrapping_shl(code.into()),
+        }
+    }
+
+    /// The code of the width that `most` units need.
+    const fn code(most: u64) -> u8 {
+        match most {
+            0..=0xff => 0,
+            0x100..=0xffff => 1,
+            0x1_0000..=0xffff_ffff => 2,
+            _ => 3,
+        }
+    }
+
+    const fn width(self) -> usize {
+        self.time.saturating_add(self.units)
+    }
+
+    /// Where the units begin, in an integer that holds both.
+    const fn units_from(self) -> u32 {
+        (self.time as u32).saturating_mul(8)
+    }
+
+    /// Appends a group.
+    #[inline]
+    fn put(self, out: &mut Encoded, group: &Group) {
+        let time = group.newest.as_micros();
+        if self.width() <= 8 {
+            // Both at once.
+            let units = group.units.wrapping_shl(self.units_from());
+            put_integer(out, time & mask(self.time) | units, self.width());
+        } else {
+            put_integer(out, time, self.time);
+            put_integer(out, group.units, self.units);
+        }
     }
 }
 
@@ -288,15 +323,14 @@ fn encode_log(log: &WindowLog, out: &mut Encoded) {
     let Rule { limit, window } = log.rule();
     let groups = log.groups();
     let most = groups.iter().map(|group| group.units).fold(0, u64::max);
-    let (code, units_width) = units_width(most);
-    let time_width = time_width(window);
+    let code = Fields::code(most);
+    let fields = Fields::new(window, code);
     put_varint(out, limit.get());
     put_varint(out, window.as_millis());
     // Lossless: at most 32 groups.
     out.push(groups.len() as u8 | code << 6);
     for group in groups {
-        put_integer(out, group.newest.as_micros(), time_width);
-        put_integer(out, group.units, units_width);
+        fields.put(out, group);
     }
 }
 
@@ -310,25 +344,31 @@ fn decode_rule(body: &mut Reader<'_>) -> Option<Rule> {
 /// Reads the groups of an empty log.
 fn decode_log(body: &mut Reader<'_>, written: Instant, log: &mut WindowLog) -> Option<()> {
     let byte = body.byte()?;
-    let count = byte & 0x3f;
+    let count = usize::from(byte & 0x3f);
     let code = byte >> 6;
-    let time_width = time_width(log.rule().window);
-    let mask = mask(time_width);
-    let unit_bytes = 1 << code;
+    let fields = Fields::new(log.rule().window, code);
+    let times = mask(fields.time);
     let mut most = 0_u64;
     let mut previous_age = log.rule().window.as_span().as_micros();
-    for _ in 0..count {
-        let time = body.integer(time_width)?;
-        let units = body.integer(unit_bytes)?;
-        let age = written.as_micros().wrapping_sub(time) & mask;
+    let mut restore = |time: u64, units: u64| {
+        let age = written.as_micros().wrapping_sub(time) & times;
         if units == 0 || age >= previous_age {
             return None;
         }
-        let newest = Instant::from_micros(written.as_micros().checked_sub(age)?);
         most = most.max(units);
         previous_age = age;
-        log.restore(Group { newest, units })?;
+        let newest = Instant::from_micros(written.as_micros().checked_sub(age)?);
+        log.restore(Group { newest, units })
+    };
+    if fields.width() <= 8 {
+        for both in body.integers(count, fields.width())? {
+            restore(both & times, both.wrapping_shr(fields.units_from()))?;
+        }
+    } else {
+        for _ in 0..count {
+            restore(body.integer(fields.time)?, body.integer(fields.units)?)?;
+        }
     }
-    let possible = log.used() <= MAX_UNITS_IN_LOG && code == units_width(most).0;
+    let possible = log.used() <= MAX_UNITS_IN_LOG && code == Fields::code(most);
     possible.then_some(())
 }

@@ -16,7 +16,8 @@ pub(super) fn now() -> Instant {
         None => SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |time| {
-                u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+                let whole = time.as_secs().saturating_mul(1_000_000);
+                whole.saturating_add(time.subsec_micros().into())
             }),
     };
     Instant::from_micros(micros)
