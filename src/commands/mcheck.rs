@@ -11,7 +11,7 @@ use super::decide::{
 use super::options::{Options, Taken};
 use super::refusals::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
 use super::reply::row;
-use crate::limiter::{Decision, Limiter, Rules, Windows};
+use crate::limiter::{Decision, Limiter, Rule, Rules, Windows};
 use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec};
 
@@ -57,23 +57,25 @@ impl Command for Mcheck {
         }
         refuse_duplicates(call, count)?;
         let mut arguments = Arguments::from(call, FIRST_KEY.saturating_add(count));
-        let rules: ArrayVec<Rules, MAX_KEYS> = (0..count)
-            .map(|_| arguments.rule().map(Rules::new))
-            .collect::<Result<_, _>>()?;
+        let mut rules: ArrayVec<Rule, MAX_KEYS> = ArrayVec::new();
+        for _ in 0..count {
+            rules.push(arguments.rule()?);
+        }
         let demand = Options::parse(&mut arguments, Taken::Cost)?.demand();
-        let now = call.now();
+        let mut limiter = Limiter::<Windows>::blank(call.now());
 
         // All are looked at before the first is charged.
-        let mut keys: ArrayVec<(Key<'_>, &Rules), MAX_KEYS> = ArrayVec::new();
+        let mut keys: ArrayVec<Key<'_>, MAX_KEYS> = ArrayVec::new();
         let mut rows: ArrayVec<Decision, MAX_KEYS> = ArrayVec::new();
-        for (at, rules) in (FIRST_KEY..).zip(&rules) {
+        for (at, rule) in (FIRST_KEY..).zip(&rules) {
             let key = Key::write(call, at)?;
-            rows.push(Limiter::<Windows>::open(state(&key)?, rules, now)?.preview(&demand));
-            keys.push((key, rules));
+            limiter.reopen(state(&key)?, &Rules::new(*rule))?;
+            rows.push(limiter.preview(&demand));
+            keys.push(key);
         }
         if rows.iter().all(|row| row.granted > 0) {
-            for ((key, rules), row) in keys.iter_mut().zip(&mut rows) {
-                let mut limiter = Limiter::<Windows>::open(state(key)?, rules, now)?;
+            for ((key, rule), row) in keys.iter_mut().zip(&rules).zip(&mut rows) {
+                limiter.reopen(state(key)?, &Rules::new(*rule))?;
                 *row = limiter.decide(&demand);
                 store(key, &limiter)?;
             }
@@ -82,14 +84,14 @@ impl Command for Mcheck {
         } else if rows.iter().any(Decision::is_impossible) {
             Self::COUNTERS.count_impossible();
         } else {
-            for (key, rules) in &mut keys {
-                let limiter = Limiter::<Windows>::open(state(key)?, rules, now)?;
+            for (key, rule) in keys.iter_mut().zip(&rules) {
+                limiter.reopen(state(key)?, &Rules::new(*rule))?;
                 if !limiter.is_idle() {
                     store(key, &limiter)?;
                 }
             }
             // Closed before others hear of it, who may write them.
-            drop(keys);
+            keys.clear();
             Self::COUNTERS.count_denied();
             for (at, _) in (FIRST_KEY..).zip(&rows).filter(|(_, row)| row.is_denial()) {
                 denied(call, at);
@@ -106,10 +108,8 @@ fn numkeys(argument: &[u8]) -> Option<usize> {
 }
 
 fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Refusal> {
-    let mut names: ArrayVec<&[u8], MAX_KEYS> = (FIRST_KEY..)
-        .take(count)
-        .filter_map(|at| call.argument(at))
-        .collect();
+    let mut names: ArrayVec<&[u8], MAX_KEYS> = ArrayVec::new();
+    names.extend((FIRST_KEY..).take(count).filter_map(|at| call.argument(at)));
     names.sort_unstable();
     let differ = names.iter().zip(names.iter().skip(1)).all(|(a, b)| a != b);
     if differ { Ok(()) } else { Err(DUPLICATE_KEY) }
