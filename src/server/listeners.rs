@@ -4,11 +4,17 @@
 //! as half a grant; `RedisModule_ReplicateVerbatim` looks first. So the latter is called where nobody listens: it only
 //! counts the change, for the save points.
 //!
-//! The flags of the context tell of everything but replicas. Of them `INFO replication` tells, which takes too long to be
-//! asked every time. Its answer "none" holds until an event says otherwise. A replica of whatever kind begins with a
-//! snapshot, which a forked child writes: it is sent what happens after the fork, and the server tells of the fork before
-//! it carries out another command. It takes no fork where the server has a backlog already; then the answer was not
-//! "none", or the server has loaded its data or changed its role since, which it tells of, too.
+//! The server tells when it is asked, which takes too long to be done every time. But its answer "nobody" holds until an
+//! event says otherwise:
+//!
+//! - A replica of whatever kind begins with a snapshot, which a forked child writes, and takes up what is replicated after
+//!   the fork. The server tells of the fork before it carries out another command.
+//! - A replica that comes back needs no snapshot where the server has a backlog. A backlog begins with a replica, which
+//!   has had its snapshot; or with the role of a replica, or with data loaded that came from a primary. The server tells
+//!   of these, too.
+//! - An append-only file is switched on by a change of the configuration, or begins with a role or a fork as above.
+//!
+//! In a cluster, whose slots move by other ways, the answer is never "nobody".
 //!
 //! Were all that wrong, the request itself would be replicated, and a replica would decide by itself: less exact, but
 //! within the limit.
@@ -20,18 +26,19 @@ use redis_module::raw;
 
 use super::api::api;
 
-/// Nothing is known: `INFO replication` has to be asked.
+/// What is known. Only the server's main thread comes here.
+static LISTENERS: AtomicU8 = AtomicU8::new(PERHAPS);
+
+/// Nothing: the server has to be asked.
 const UNKNOWN: u8 = 0;
-/// There is neither a replica nor a backlog, and the server will tell when one begins.
-const NO_REPLICAS: u8 = 1;
-/// There may be.
+/// There are none, and the server will tell when that ends.
+const NONE: u8 = 1;
+/// There may be some.
 const PERHAPS: u8 = 2;
 
-/// What is known of replicas. Only the server's main thread comes here.
-static REPLICAS: AtomicU8 = AtomicU8::new(PERHAPS);
-
 /// The events after which it has to be asked again.
-const EVENTS: [u64; 4] = [
+const EVENTS: [u64; 5] = [
+    raw::REDISMODULE_EVENT_CONFIG,
     raw::REDISMODULE_EVENT_FORK_CHILD,
     raw::REDISMODULE_EVENT_LOADING,
     raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
@@ -57,10 +64,8 @@ pub(super) fn watch(ctx: *mut raw::RedisModuleCtx) {
             unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx, event, Some(something_began)) };
         told == raw::REDISMODULE_OK as c_int
     });
-    REPLICAS.store(
-        if told_of_all { UNKNOWN } else { PERHAPS },
-        Ordering::Relaxed,
-    );
+    let known = if told_of_all { UNKNOWN } else { PERHAPS };
+    LISTENERS.store(known, Ordering::Relaxed);
 }
 
 extern "C" fn something_began(
@@ -69,27 +74,30 @@ extern "C" fn something_began(
     _which: u64,
     _data: *mut c_void,
 ) {
-    REPLICAS.store(UNKNOWN, Ordering::Relaxed);
+    LISTENERS.store(UNKNOWN, Ordering::Relaxed);
 }
 
 /// Whether certainly nobody hears what the call with this context would replicate.
+#[inline]
 pub(super) fn nobody_listens(ctx: *mut raw::RedisModuleCtx) -> bool {
-    match REPLICAS.load(Ordering::Relaxed) {
-        PERHAPS => return false,
-        NO_REPLICAS => {}
-        _ => {
-            let none = no_replicas(ctx);
-            REPLICAS.store(if none { NO_REPLICAS } else { PERHAPS }, Ordering::Relaxed);
-            if !none {
-                return false;
-            }
-        }
+    match LISTENERS.load(Ordering::Relaxed) {
+        NONE => true,
+        UNKNOWN => ask(ctx),
+        _ => false,
     }
-    // SAFETY: the context is that of a call.
-    unsafe { api!(RedisModule_GetContextFlags)(ctx) & LISTENING == 0 }
 }
 
-/// Whether the server says that it has no replicas, and no backlog for replicas to come.
+#[cold]
+fn ask(ctx: *mut raw::RedisModuleCtx) -> bool {
+    // SAFETY: the context is that of a call.
+    let flags = unsafe { api!(RedisModule_GetContextFlags)(ctx) };
+    let nobody = flags & LISTENING == 0 && no_replicas(ctx);
+    let known = if nobody { NONE } else { PERHAPS };
+    LISTENERS.store(known, Ordering::Relaxed);
+    nobody
+}
+
+/// Whether the server says that it has no replicas, and no backlog for replicas that come back.
 fn no_replicas(ctx: *mut raw::RedisModuleCtx) -> bool {
     // SAFETY: the context is that of a call; the server copies the string.
     let info = unsafe { api!(RedisModule_GetServerInfo)(ctx, c"replication".as_ptr()) };
