@@ -11,6 +11,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
 use arrayvec::ArrayVec;
+use siphasher::sip::SipHasher13;
 
 /// How many bytes of a key are kept.
 pub(crate) const SHOWN: usize = 128;
@@ -42,7 +43,8 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Sketch {
     capacity: usize,
-    seed: RandomState,
+    /// Two random numbers.
+    seed: [u64; 2],
     slots: Vec<Slot>,
     /// The slots, most denials first.
     ranking: Vec<u32>,
@@ -59,7 +61,7 @@ impl Sketch {
         };
         Self {
             capacity,
-            seed: RandomState::new(),
+            seed: [0, 1].map(|which| RandomState::new().hash_one(which)),
             slots: Vec::with_capacity(capacity),
             ranking: Vec::with_capacity(capacity),
             buckets: vec![NONE; buckets],
@@ -71,7 +73,9 @@ impl Sketch {
         if self.capacity == 0 {
             return;
         }
-        let identity = self.seed.hash_one((database, key));
+        let [seed, other] = self.seed;
+        // Another hash for each database.
+        let identity = SipHasher13::new_with_keys(seed ^ u64::from(database), other).hash(key);
         let slot = match self.find(identity) {
             Some(slot) => slot,
             None if self.slots.len() < self.capacity => self.take_new(identity, database, key),
