@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-matrix lint build clean
+.PHONY: help run demo test test-python test-matrix lint build clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -21,10 +21,13 @@ demo: ## Walk through the commands on a private server
 test: ## Run every test; installs what is missing
 	@scripts/test
 
-test-matrix: ## Run every test on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
+test-python: ## Run the tests of integrations/python only
+	@scripts/python test
+
+test-matrix: ## Run every test of the module on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
 	@scripts/server-matrix $(SERVERS)
 
-lint: ## Check formatting, clippy and rustdoc, with warnings as errors
+lint: ## Check formatting, clippy and rustdoc, with warnings as errors, and Python with ruff and mypy
 	@scripts/lint
 
 build: ## Build the release library

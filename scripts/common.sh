@@ -26,8 +26,8 @@ build_library() {
     cargo build --release --locked
 }
 
-# The path of the release library.
+# library [PROFILE]: the path of the library, by default that of a release.
 library() {
     cargo metadata --no-deps --format-version 1 --locked |
-        sed -n "s|.*\"target_directory\":\"\([^\"]*\)\".*|\1${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}/release/libredis_ratelimit.so|p"
+        sed -n "s|.*\"target_directory\":\"\([^\"]*\)\".*|\1${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}/${1:-release}/libredis_ratelimit.so|p"
 }
