@@ -384,7 +384,8 @@ class Sentinels:
     def fail_over(self) -> None:
         """Make a replica the primary, and wait until the Sentinels and the servers agree on it."""
         before = self.primary
-        self.sentinels[0].ask("SENTINEL", "FAILOVER", "mymaster")
+        # It has to have heard of the replica lately.
+        eventually(lambda: self.sentinels[0].ask("SENTINEL", "FAILOVER", "mymaster"), what="a replica to promote")
         self.wait_for_another(before)
 
     def wait_for_another(self, before: Server) -> None:
