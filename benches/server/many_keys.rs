@@ -1,0 +1,67 @@
+//! What ten million live limiters cost, beside ten million strings: every call meets memory that no cache holds, and
+//! tables that were resized while they grew.
+
+use super::keys::{Keys, Sizes};
+use super::progress;
+use super::slices::Job;
+use super::statistics::Summary;
+use super::target::{Listeners, Target};
+use super::workloads::{CHECK_SECOND, base, gcra_granted, nth};
+
+pub const MANY: u32 = 10_000_000;
+
+/// One kind of key.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    pub name: String,
+    /// Nanoseconds of the main thread for each request, with few keys and with many.
+    pub few: Summary,
+    pub many: Summary,
+    /// The share of the throughput that is lost.
+    pub loss: Summary,
+    /// The server's memory with many, in bytes.
+    pub memory: u64,
+}
+
+/// A server of its own for each kind and number, all at once, so that the rounds can interleave.
+pub fn measure(sizes: Sizes, many: u32, rounds: usize) -> Vec<Loss> {
+    let keys = Keys::HundredThousand;
+    let crowd = Sizes {
+        hundred_thousand: many,
+        ..sizes
+    };
+    let kinds = [
+        base(keys),
+        gcra_granted(keys),
+        nth(CHECK_SECOND, keys, 10, 2),
+    ];
+    let mut pairs: Vec<_> = kinds
+        .into_iter()
+        .map(|workload| {
+            progress::show(format_args!("{many} keys: filling, {}", workload.name));
+            [sizes, crowd].map(|sizes| {
+                let mut target = Target::start(Listeners::Nobody);
+                // The first pass creates the keys; every reply to it is looked at.
+                let job = Job::set_up(&mut target, workload.clone(), sizes);
+                (target, job, Vec::new())
+            })
+        })
+        .collect();
+    for round in 0..rounds {
+        progress::show(format_args!("{many} keys: round {} of {rounds}", round + 1));
+        for (target, job, samples) in pairs.iter_mut().flatten() {
+            samples.push(job.slice(target).cpu);
+        }
+    }
+    progress::clear();
+    pairs
+        .into_iter()
+        .map(|[(_, _, few), (mut target, job, many)]| Loss {
+            name: job.workload.name.clone(),
+            loss: Summary::of(few.iter().zip(&many).map(|(few, many)| 1.0 - few / many)),
+            few: Summary::of(few),
+            many: Summary::of(many),
+            memory: target.info("memory", "used_memory"),
+        })
+        .collect()
+}

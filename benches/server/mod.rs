@@ -1,0 +1,154 @@
+//! What is measured, and the document that comes of it.
+
+// The test of this bench compiles it, too, and uses a part of it.
+#![allow(dead_code)]
+
+mod keys;
+mod latency;
+mod longest;
+mod machine;
+mod many_keys;
+mod memory;
+mod progress;
+mod report;
+mod request;
+mod rounds;
+mod scripts;
+mod slices;
+mod statistics;
+mod table;
+mod target;
+mod targets;
+mod traffic;
+mod wire;
+mod workloads;
+
+use std::path::PathBuf;
+
+use keys::Sizes;
+use latency::Latency;
+use longest::Longest;
+use many_keys::Loss;
+use memory::Memory;
+pub use report::document;
+use rounds::Row;
+use target::{Listeners, Target};
+use traffic::Traffic;
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    sizes: Sizes,
+    /// Rounds where nobody listens, and with an AOF or a replica.
+    rounds: usize,
+    rounds_with_listeners: usize,
+    latency_rounds: usize,
+    latency_calls: usize,
+    longest_calls: usize,
+    /// The many keys, if they are to be measured at all.
+    many: Option<u32>,
+    pub peer: Option<Peer>,
+}
+
+/// Another module to measure.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub module: PathBuf,
+    /// Its request, with `{key}` for the key; redis-cell's without one.
+    pub command: Option<String>,
+}
+
+impl Plan {
+    /// Some minutes; with `full`, some more, and gigabytes of memory.
+    pub fn real(full: bool, peer: Option<Peer>) -> Self {
+        Self {
+            sizes: Sizes::REAL,
+            rounds: 30,
+            rounds_with_listeners: 20,
+            latency_rounds: 3,
+            latency_calls: 60_000,
+            longest_calls: 1_000,
+            many: full.then_some(many_keys::MANY),
+            peer,
+        }
+    }
+
+    /// Some seconds: enough to see that everything is answered as its name says, not enough to tell anything else.
+    pub fn tiny(peer: Option<Peer>) -> Self {
+        Self {
+            sizes: Sizes::TINY,
+            rounds: 1,
+            rounds_with_listeners: 1,
+            latency_rounds: 1,
+            latency_calls: 1_000,
+            longest_calls: 2,
+            many: Some(2_000),
+            peer,
+        }
+    }
+}
+
+/// What was measured.
+pub struct Results {
+    /// Where nobody listens; of the server with the peer's module, those with `server` 1.
+    plain: Vec<Row>,
+    aof: Vec<Row>,
+    replica: Vec<Row>,
+    memory: Vec<Memory>,
+    traffic: Vec<Traffic>,
+    latency: Vec<Latency>,
+    longest: Vec<Longest>,
+    many: Option<Vec<Loss>>,
+}
+
+/// The tables of the workloads whose name contains `part`, where nobody listens.
+pub fn some(plan: &Plan, part: &str) -> String {
+    report::tables(&plain(plan, part))
+}
+
+/// Everything.
+pub fn everything(plan: &Plan) -> Results {
+    let mut aof = Target::start(Listeners::Aof);
+    let mut replica = Target::start(Listeners::Replica);
+    let traffic = traffic::measure(&mut aof, &mut replica, plan.sizes);
+    Results {
+        traffic,
+        aof: listened_to(plan, "AOF", aof),
+        replica: listened_to(plan, "replica", replica),
+        plain: plain(plan, ""),
+        memory: memory::measure(plan.sizes),
+        latency: latency::measure(
+            &mut Target::start(Listeners::Nobody),
+            plan.sizes,
+            plan.latency_rounds,
+            plan.latency_calls,
+        ),
+        longest: longest::measure(plan.longest_calls),
+        many: plan
+            .many
+            .map(|many| many_keys::measure(plan.sizes, many, plan.rounds_with_listeners)),
+    }
+}
+
+fn plain(plan: &Plan, part: &str) -> Vec<Row> {
+    let chosen = |mut workloads: Vec<workloads::Workload>| {
+        workloads.retain(|workload| workload.name.contains(part));
+        workloads
+    };
+    let mut own = Target::start(Listeners::Nobody);
+    let mut others = plan
+        .peer
+        .as_ref()
+        .map(|peer| (Target::with_module(&peer.module, Listeners::Nobody), peer));
+    let mut servers = vec![(&mut own, chosen(workloads::all()))];
+    if let Some((target, peer)) = &mut others {
+        let command = peer.command.as_deref();
+        servers.push((target, chosen(workloads::of_peer(command))));
+    }
+    rounds::run("nobody listens", &mut servers, plan.sizes, plan.rounds)
+}
+
+fn listened_to(plan: &Plan, what: &str, mut target: Target) -> Vec<Row> {
+    let mut servers = [(&mut target, workloads::written())];
+    rounds::run(what, &mut servers, plan.sizes, plan.rounds_with_listeners)
+}

@@ -1,0 +1,101 @@
+//! The servers that are measured, started with the harness of the tests: private, and gone at the end.
+
+use std::path::{Path, PathBuf};
+
+use super::scripts;
+use super::wire::Pipe;
+use crate::common::nodes::Node;
+use crate::common::{self, Setup};
+
+/// The module to measure: `RATELIMIT_MODULE`, else the one that cargo has built beside this program.
+pub fn module() -> PathBuf {
+    std::env::var_os("RATELIMIT_MODULE").map_or_else(common::module, PathBuf::from)
+}
+
+/// Who listens to what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listeners {
+    Nobody,
+    /// An AOF with `appendfsync everysec`.
+    Aof,
+    Replica,
+}
+
+/// A server, and a connection to it.
+pub struct Target {
+    pub pipe: Pipe,
+    pub primary: Node,
+    /// The digests of the scripts that it has loaded.
+    pub scripts: Vec<(&'static str, String)>,
+    replica: Option<Node>,
+    databases: usize,
+}
+
+impl Target {
+    /// A server with our module.
+    pub fn start(listeners: Listeners) -> Self {
+        Self::with_module(&module(), listeners)
+    }
+
+    pub fn with_module(module: &Path, listeners: Listeners) -> Self {
+        let primary = Node::start_with(|| {
+            let setup = Setup::new()
+                .without_module()
+                .arguments(
+                    ["--loadmodule".as_ref(), module.as_os_str()]
+                        .map(|word| word.to_string_lossy()),
+                )
+                .arguments(["--databases", "256"]);
+            match listeners {
+                // Never rewritten: a child that copies the memory would disturb.
+                Listeners::Aof => setup.arguments([
+                    "--appendonly",
+                    "yes",
+                    "--appendfsync",
+                    "everysec",
+                    "--auto-aof-rewrite-percentage",
+                    "0",
+                ]),
+                Listeners::Nobody | Listeners::Replica => setup,
+            }
+        });
+        let replica = (listeners == Listeners::Replica).then(|| {
+            Node::replica_with(&primary, || {
+                Setup::new()
+                    .without_module()
+                    .arguments(["--databases", "256"])
+            })
+        });
+        let mut pipe = Pipe::connect(primary.socket());
+        let scripts = scripts::load(&mut pipe);
+        Self {
+            pipe,
+            primary,
+            scripts,
+            replica,
+            databases: 0,
+        }
+    }
+
+    /// The number of a database that nobody uses.
+    pub fn next_database(&mut self) -> usize {
+        self.databases += 1;
+        self.databases - 1
+    }
+
+    /// Waits until the replica, if there is one, has everything, so that it is no further behind in one slice than in
+    /// another.
+    pub fn settle(&mut self) {
+        if self.replica.is_some() {
+            let reply = self.pipe.ask("WAIT 1 30000");
+            assert_eq!(reply, ":1\r\n", "the replica is not there any more");
+        }
+    }
+
+    /// A number of `INFO`.
+    pub fn info(&mut self, section: &str, name: &str) -> u64 {
+        let info = self.pipe.ask(&format!("INFO {section}"));
+        let (_, rest) = info.split_once(&format!("\n{name}:")).unwrap();
+        rest.split("\r\n").next().unwrap().parse().unwrap()
+    }
+}
