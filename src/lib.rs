@@ -47,7 +47,9 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     // The server sets only what differs from the default.
     top::resize(settings.top_keys);
     server::register_info(ctx.ctx);
-    commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))
+    commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))?;
+    server::watch_listeners(ctx.ctx);
+    Ok(())
 }
 
 /// Called by the server when it unloads the module, which takes the statics away, but not what they own.

@@ -118,7 +118,7 @@ impl<'a> Key<'a> {
         unsafe { api!(RedisModule_SetAbsExpire)(self.handle, millis) };
         self.signal_modified();
         if listeners::nobody_listens(self.call.ctx) {
-            self.call.replicate_verbatim();
+            listeners::count_change(self.call.ctx);
             return Ok(());
         }
         // SAFETY: the format names what follows: a module string, bytes with their length, a C string, an integer.

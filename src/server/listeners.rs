@@ -7,8 +7,9 @@
 //! The server tells when it is asked, which takes too long to be done every time. But its answer "nobody" holds until an
 //! event says otherwise:
 //!
-//! - A replica of whatever kind begins with a snapshot, which a forked child writes, and takes up what is replicated after
-//!   the fork. The server tells of the fork before it carries out another command.
+//! - A replica of whatever kind begins with a snapshot, and takes up what is replicated after it. A forked child writes
+//!   it; or the server itself, to a file that a replica begins with. The server tells of either before it carries out
+//!   another command.
 //! - A replica that comes back needs no snapshot where the server has a backlog. A backlog begins with a replica, which
 //!   has had its snapshot; or with the role of a replica, or with data loaded that came from a primary. The server tells
 //!   of these, too.
@@ -35,12 +36,15 @@ const UNKNOWN: u8 = 0;
 const NONE: u8 = 1;
 /// There may be some.
 const PERHAPS: u8 = 2;
+/// There may always be some: the server does not tell of all that matters.
+const UNTOLD: u8 = 3;
 
 /// The events after which it has to be asked again.
-const EVENTS: [u64; 5] = [
+const EVENTS: [u64; 6] = [
     raw::REDISMODULE_EVENT_CONFIG,
     raw::REDISMODULE_EVENT_FORK_CHILD,
     raw::REDISMODULE_EVENT_LOADING,
+    raw::REDISMODULE_EVENT_PERSISTENCE,
     raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
     raw::REDISMODULE_EVENT_REPLICA_CHANGE,
 ];
@@ -52,8 +56,8 @@ const LISTENING: c_int = (raw::REDISMODULE_CTX_FLAGS_AOF
 
 /// Has the server tell of everything that matters here. Where it does not, somebody may always listen.
 ///
-/// To be called while the module loads.
-pub(super) fn watch(ctx: *mut raw::RedisModuleCtx) {
+/// To be called as the last thing that a load does: where a load fails, Redis 7.0 goes on to tell a library that has gone.
+pub(crate) fn watch_listeners(ctx: *mut raw::RedisModuleCtx) {
     let told_of_all = EVENTS.iter().all(|id| {
         let event = raw::RedisModuleEvent {
             id: *id,
@@ -64,7 +68,7 @@ pub(super) fn watch(ctx: *mut raw::RedisModuleCtx) {
             unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx, event, Some(something_began)) };
         told == raw::REDISMODULE_OK as c_int
     });
-    let known = if told_of_all { UNKNOWN } else { PERHAPS };
+    let known = if told_of_all { UNKNOWN } else { UNTOLD };
     LISTENERS.store(known, Ordering::Relaxed);
 }
 
@@ -74,7 +78,9 @@ extern "C" fn something_began(
     _which: u64,
     _data: *mut c_void,
 ) {
-    LISTENERS.store(UNKNOWN, Ordering::Relaxed);
+    if LISTENERS.load(Ordering::Relaxed) != UNTOLD {
+        LISTENERS.store(UNKNOWN, Ordering::Relaxed);
+    }
 }
 
 /// Whether certainly nobody hears what the call with this context would replicate.
@@ -85,6 +91,12 @@ pub(super) fn nobody_listens(ctx: *mut raw::RedisModuleCtx) -> bool {
         UNKNOWN => ask(ctx),
         _ => false,
     }
+}
+
+/// Counts a change for the save points, where nobody listens.
+pub(super) fn count_change(ctx: *mut raw::RedisModuleCtx) {
+    // SAFETY: the context is that of a call.
+    unsafe { api!(RedisModule_ReplicateVerbatim)(ctx) };
 }
 
 #[cold]

@@ -16,6 +16,7 @@ pub(crate) use call::Call;
 pub(crate) use configuration::{Settings, configure};
 pub(crate) use info::register_info;
 pub(crate) use key::{Key, Stored};
+pub(crate) use listeners::watch_listeners;
 pub(crate) use refusal::Refusal;
 pub(crate) use registration::{Argument, Command, Keys, Kind, Spec, register};
 pub(crate) use startup::prepare;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
+use super::api;
 use super::api::api;
-use super::{api, listeners};
 
 /// A key that was opened for writing counts as modified only where the module says so.
 const NO_IMPLICIT_SIGNAL_MODIFIED: c_int = 1 << 1;
@@ -29,7 +29,6 @@ pub(crate) fn prepare(ctx: *mut raw::RedisModuleCtx) -> Result<(), String> {
     }
     set_options(ctx);
     add_category(ctx);
-    listeners::watch(ctx);
     Ok(())
 }
 

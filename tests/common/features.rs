@@ -55,6 +55,20 @@ pub const ACL_RULES_ABOUT_DATABASES: Feature = Feature {
     valkey: (9, 1)..NEVER,
 };
 
+/// Redis 8 and Valkey 8 can send a replica the snapshot and what follows it at the same time.
+pub const FULL_SYNC_ON_TWO_CONNECTIONS: Feature = Feature {
+    what: "full synchronisation on two connections",
+    redis: (8, 0)..NEVER,
+    valkey: (8, 0)..NEVER,
+};
+
+/// Valkey 9 can move slots as a whole.
+pub const MIGRATION_OF_SLOTS: Feature = Feature {
+    what: "CLUSTER MIGRATESLOTS",
+    redis: NEVER..NEVER,
+    valkey: (9, 0)..NEVER,
+};
+
 impl Feature {
     /// Whether the server under test has it.
     pub fn is_there(&self) -> bool {
@@ -77,6 +91,11 @@ impl Feature {
         }
         missing
     }
+}
+
+/// Whether the server under test is Valkey.
+pub fn is_valkey() -> bool {
+    server().0 == "Valkey"
 }
 
 /// Says that `test` is skipped, and why. (Straight to the standard error output: what tests print is not shown when they

@@ -53,7 +53,74 @@ pub fn any_write(random: &mut Random) -> String {
     }
 }
 
-/// Clients that send [`any_write`] until they are told to stop, or the server goes away.
+/// Sends one call alone. On failure, the error.
+fn alone(client: &mut Connection, random: &mut Random) -> Result<(), String> {
+    let line = any_write(random);
+    let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+    client
+        .ask_bytes(&words)
+        .map(drop)
+        .map_err(|error| format!("{error} ({line})"))
+}
+
+/// Carries out the lines that it is given.
+const SCRIPT: &str = "for _, line in ipairs(ARGV) do
+    local words = {}
+    for word in line:gmatch('%S+') do words[#words + 1] = word end
+    redis.call(unpack(words))
+end";
+
+/// Sends one call alone, or several: one after the other, as a transaction, as a script.
+fn in_any_way(client: &mut Connection, random: &mut Random) -> Result<(), String> {
+    let count = 1 + random.below(5);
+    let lines: Vec<String> = (0..count).map(|_| any_write(random)).collect();
+    let lines = lines.iter().map(String::as_str);
+    match random.below(4) {
+        0 => alone(client, random),
+        1 => together(client, lines),
+        2 => together(client, ["MULTI"].into_iter().chain(lines).chain(["EXEC"])),
+        _ => {
+            let words = ["EVAL", SCRIPT, "0"].into_iter().chain(lines);
+            let words: Vec<&[u8]> = words.map(str::as_bytes).collect();
+            client.ask_bytes(&words).map(drop)
+        }
+    }
+}
+
+/// Sends several calls before the first is answered. On failure, the first error.
+fn together<'a>(
+    client: &mut Connection,
+    lines: impl Iterator<Item = &'a str>,
+) -> Result<(), String> {
+    let mut pipeline = redis::Pipeline::new();
+    for line in lines {
+        let mut words = line.split(' ');
+        let command = pipeline.cmd(words.next().unwrap());
+        for word in words {
+            command.arg(word);
+        }
+    }
+    let count = pipeline.len();
+    let packed = pipeline.get_packed_pipeline();
+    let replies = client
+        .req_packed_commands(&packed, 0, count)
+        .map_err(|error| error.to_string())?;
+    replies.into_iter().try_for_each(no_error)
+}
+
+/// The first error in a reply.
+fn no_error(reply: Value) -> Result<(), String> {
+    match reply {
+        Value::ServerError(error) => Err(super::error_text(&error.into())),
+        Value::Array(replies) => replies.into_iter().try_for_each(no_error),
+        _ => Ok(()),
+    }
+}
+
+/// What a server answers that has become a replica meanwhile.
+const HANDED_OVER: [&str; 3] = ["READONLY ", "UNBLOCKED ", "EXECABORT "];
+
+/// Clients that send [`any_write`] until they are told to stop, or the server goes away or hands over to another one.
 pub struct Traffic {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -61,7 +128,20 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Each call alone.
     pub fn start(server: &Server) -> Self {
+        Self::start_with(server, alone)
+    }
+
+    /// Calls alone and together, in transactions and in scripts.
+    pub fn start_in_any_way(server: &Server) -> Self {
+        Self::start_with(server, in_any_way)
+    }
+
+    fn start_with(
+        server: &Server,
+        send: fn(&mut Connection, &mut Random) -> Result<(), String>,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let clients = (1..=4)
@@ -71,12 +151,15 @@ impl Traffic {
                 std::thread::spawn(move || {
                     let mut random = Random::new(seed);
                     while !stop.load(Ordering::Relaxed) {
-                        let line = any_write(&mut random);
-                        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
-                        match client.ask_bytes(&words) {
-                            Ok(_) => answered.fetch_add(1, Ordering::Relaxed),
-                            Err(_) if !client.is_open() => return,
-                            Err(error) => panic!("{line}: {error}"),
+                        match send(&mut client, &mut random) {
+                            Ok(()) => answered.fetch_add(1, Ordering::Relaxed),
+                            Err(_) if !client.check_connection() => return,
+                            Err(error)
+                                if HANDED_OVER.iter().any(|code| error.starts_with(code)) =>
+                            {
+                                return;
+                            }
+                            Err(error) => panic!("{error}"),
                         };
                     }
                 })
