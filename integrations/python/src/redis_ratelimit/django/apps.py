@@ -1,0 +1,26 @@
+"""The app."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from django.apps import AppConfig
+from django.core import checks
+
+
+class RateLimitConfig(AppConfig):
+    """Takes django-ratelimit over, where that is installed, and checks the cache that limits are kept in."""
+
+    name = "redis_ratelimit.django"
+    label = "redis_ratelimit"
+    verbose_name = "redis-ratelimit"
+
+    def ready(self) -> None:
+        """Django has loaded all apps."""
+        from .checks import check_cache
+
+        checks.register(check_cache, checks.Tags.caches)
+        if importlib.util.find_spec("django_ratelimit") is not None:
+            from .takeover import take_over
+
+            take_over()

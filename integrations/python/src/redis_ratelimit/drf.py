@@ -1,0 +1,101 @@
+"""Throttles of Django REST framework, decided by the server: drop-ins for those in ``rest_framework.throttling``.
+
+Rates, scopes and the methods to override (`get_cache_key`, `get_ident`, `parse_rate`, `get_rate`, `throttle_success`,
+`throttle_failure`) are those of the framework. Two Django settings are read at each request:
+
+- ``DISABLE_THROTTLING = True`` lets everything pass, and asks nothing.
+- ``THROTTLE_FAILURE_POLICY`` says what happens when there is no decision, because Redis is down or refuses the
+  password: ``"open"`` lets requests pass, the default, since a throttle is there to keep an API working; ``"closed"``
+  answers 429 with a second to wait; ``"raise"`` raises `UnavailableError`. The attribute `policy` of a class says it
+  for that throttle alone: one on logins should be ``"closed"``.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from rest_framework import throttling
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from .client import RateLimiter
+from .decision import Decision
+from .django import connection
+from .errors import ArgumentError
+from .keys import client_ip, key
+from .policy import Policy
+from .rates import Rate
+
+
+class SimpleRateThrottle(throttling.SimpleRateThrottle):
+    """One ``RL.CHECK`` for each request, however many ask at a time: at most `num_requests` in any `duration`.
+
+    `cache` is the cache whose connection is used, by default ``default`` in ``CACHES``. A throttle whose limit is 0
+    always refuses. There is no `history`, no `now` and no `timer`; what the server said is in `decision`.
+    """
+
+    num_requests: int
+    duration: float
+    # The scope stands in the key whatever the format is.
+    cache_format = "%(ident)s"
+
+    key_prefix = "rl:throttle"
+    """What all keys begin with: ``rl:throttle:<scope>:<what get_cache_key says>:<duration>``."""
+    policy: Policy | None = None
+    """What happens when there is no decision; None is what ``THROTTLE_FAILURE_POLICY`` says."""
+    decision: Decision | None = None
+    """What the server said to the last request; None when it was not asked."""
+
+    def get_ident(self, request: Request) -> str:
+        """Return the address that `NUM_PROXIES` makes out, without its port; IPv6 clients by their network, /64."""
+        return client_ip(super().get_ident(request))
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        """Ask the server, unless nothing limits the request."""
+        self.decision = None
+        if getattr(settings, "DISABLE_THROTTLING", False) or self.rate is None:
+            return True
+        ident = self.get_cache_key(request, view)
+        if ident is None:
+            return True
+        if self.num_requests <= 0:
+            return self.throttle_failure()
+        rate = Rate.of(self.num_requests, self.duration)
+        window = str(rate).partition("/")[2]
+        scope = [str(self.scope)] if self.scope else []
+        self.key = key(*scope, ident, window, prefix=self.key_prefix)
+        with connection.explained():
+            self.decision = self._limiter().check(self.key, rate)
+        return self.throttle_success() if self.decision.allowed else self.throttle_failure()
+
+    def throttle_success(self) -> bool:
+        """Return the answer to a request that may go on; it has been counted."""
+        return True
+
+    def throttle_failure(self) -> bool:
+        """Return the answer to a request that is refused; it was not counted."""
+        return False
+
+    def wait(self) -> float | None:
+        """Return the seconds after which the request would pass. None if it never will, because the limit is 0."""
+        return None if self.decision is None else self.decision.retry_after
+
+    def _limiter(self) -> RateLimiter:
+        limiter = connection.limiter(self.cache)
+        policy: Policy = self.policy or getattr(settings, "THROTTLE_FAILURE_POLICY", None) or "open"
+        try:
+            return limiter.with_policy(policy)
+        except ArgumentError as error:
+            raise ImproperlyConfigured(f"THROTTLE_FAILURE_POLICY: {error}") from error
+
+
+class AnonRateThrottle(throttling.AnonRateThrottle, SimpleRateThrottle):
+    """Limits those who are not logged in, by their address. Scope ``anon``."""
+
+
+class UserRateThrottle(throttling.UserRateThrottle, SimpleRateThrottle):
+    """Limits users by their primary key, and all others by their address. Scope ``user``."""
+
+
+class ScopedRateThrottle(throttling.ScopedRateThrottle, SimpleRateThrottle):
+    """Limits views that have a `throttle_scope`, for each user or address, by the rate of that scope."""
