@@ -7,6 +7,7 @@ conftest.py.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,13 +57,19 @@ def eventually(probe: Callable[[], T], *, seconds: float = 30, what: str = "") -
         time.sleep(0.02)
 
 
+# Below those that the system gives to outgoing connections. Test processes begin at different ones.
+_PORTS = itertools.count(os.getpid() * 97)
+
+
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now. Two at a time differ."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports that nobody listens on now, and that no other call returns soon."""
+    found: list[int] = []
+    while len(found) < number:
+        port = 10_000 + next(_PORTS) % 20_000
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 class Certificates:
@@ -371,6 +378,7 @@ class Sentinels:
             lambda: all(sentinel.knows(replicas=replicas, others=sentinels - 1) for sentinel in self.sentinels),
             what="the Sentinels know each other",
         )
+        self.replicate()
 
     def _port(self, server: Server) -> int:
         return server.tls_port if self.certificates else server.port
@@ -380,6 +388,20 @@ class Sentinels:
         """Whom the Sentinels take for the primary."""
         port = self.sentinels[0].primary_port()
         return next(server for server in self.servers if self._port(server) == port)
+
+    def replicate(self) -> None:
+        """Wait until the replicas have all that the primary has written."""
+        written = int(self.primary.admin.info("replication")["master_repl_offset"])
+        replicas = [server for server in self.servers if server is not self.primary]
+
+        def arrived() -> bool:
+            states = [replica.admin.info("replication") for replica in replicas]
+            return all(
+                state.get("master_link_status") == "up" and int(state["slave_repl_offset"]) >= written
+                for state in states
+            )
+
+        eventually(arrived, what="replication")
 
     def fail_over(self) -> None:
         """Make a replica the primary, and wait until the Sentinels and the servers agree on it."""
@@ -398,7 +420,12 @@ class Sentinels:
                 return False
             return bool(self.primary.admin.info("replication")["role"] == "master")
 
-        eventually(moved, seconds=60, what="the failover")
+        try:
+            eventually(moved, seconds=60, what="the failover")
+        except AssertionError:
+            for sentinel in self.sentinels:
+                print(f"The log of the Sentinel on port {sentinel.port}:\n{sentinel.log}")
+            raise
 
     def url(self, *, user: str | None = None) -> str:
         """For `RateLimiter.from_url`; with `user` the user and password to log in with, ``app:secret``."""
@@ -437,8 +464,8 @@ class Sentinel:
             "bind 127.0.0.1",
             f"dir {self.directory}",
             f"sentinel monitor mymaster 127.0.0.1 {group._port(primary)} {group._sentinel_count // 2 + 1}",
-            "sentinel down-after-milliseconds mymaster 1000",
-            "sentinel failover-timeout mymaster 10000",
+            "sentinel down-after-milliseconds mymaster 1500",
+            "sentinel failover-timeout mymaster 4000",
         ]
         if group.password:
             lines.append(f"sentinel auth-pass mymaster {group.password}")
@@ -464,9 +491,17 @@ class Sentinel:
         )
         try:
             eventually(self._client.ping, what="the Sentinel answers")
+            # They talk of each other and look for replicas more often than every few seconds. One that has not run for
+            # a while on a busy machine does not stop working for half a minute.
+            settings = {"publish-period": "500", "info-period": "200", "tilt-trigger": "600000"}
+            self.ask("SENTINEL", "DEBUG", *[word for setting in settings.items() for word in setting])
         except BaseException:
             self.close()
             raise
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "log").read_text(errors="replace")
 
     def ask(self, *words: str) -> Any:
         return self._client.execute_command(*words)

@@ -130,7 +130,7 @@ def test_sentinel(start: Any, limiters: Blocking) -> None:
     assert works(of_client)
 
     limiter.check("rl:kept", "10/h", cost=4)
-    group.primary.admin.wait(1, 20_000)
+    group.replicate()
     group.fail_over()
     for one in (limiter, of_client):
         # The old primary may be asked until it has told its clients to go.

@@ -404,7 +404,7 @@ def test_a_primary_that_was_demoted_behind_sentinel_costs_no_request(
     old = group.primary
     limiter = limiters.from_url(group.url())
     assert limiter.check(KEY, "10/h").remaining == 9
-    old.admin.wait(1, 20_000)
+    group.replicate()
     group.fail_over()
     # By hand: Sentinel, which does it later, also closes the connections of clients.
     old.run(f"REPLICAOF 127.0.0.1 {group.primary.port}")
@@ -418,7 +418,7 @@ def test_sentinel_with_its_primary_killed(start: Any, limiters: Blocking) -> Non
     limiter = limiters.from_url(group.url(), policy="open", timeout=2)
     limiter.check(KEY, "1000/h", cost=500)
     before = group.primary
-    before.admin.wait(1, 20_000)
+    group.replicate()
     before.kill()
     assert limiter.check(KEY, "1000/h").degraded == "CONNECTION"
     group.wait_for_another(before)
