@@ -1,0 +1,184 @@
+"""The storage and the strategies for `limits.aio`: those for blocking calls, to be awaited."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import redis.asyncio
+from limits import RateLimitItem
+from limits.aio.storage import MovingWindowSupport, SlidingWindowCounterSupport, Storage
+from limits.aio.strategies import RateLimiter
+from limits.errors import ConfigurationError
+from limits.util import WindowStats
+
+from ..aio import AsyncRateLimiter
+from ..classify import CLIENT_ERRORS, classify
+from ..connection import DEFAULT_TIMEOUT
+from ..errors import ArgumentError, RateLimitError
+from ..rates import MAX_UNITS
+from .address import SCHEMES, limiter_address
+from .common import BATCH, Common, count_after, moving_window, two_windows
+from .naming import PREFIX, limit_of
+from .standing import Recent, Standing
+
+
+class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounterSupport):
+    """`RateLimitStorage` for `limits.aio`. Its schemes have ``async+`` before them. To be used in one event loop."""
+
+    STORAGE_SCHEME: ClassVar[list[str]] = [f"async+{scheme}" for scheme in SCHEMES]
+
+    def __init__(
+        self,
+        uri: str,
+        connection_pool: redis.asyncio.ConnectionPool | None = None,
+        key_prefix: str = PREFIX,
+        wrap_exceptions: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        **options: Any,
+    ) -> None:
+        Common.__init__(self, key_prefix)
+        Storage.__init__(self, uri, wrap_exceptions=wrap_exceptions)
+        try:
+            if connection_pool is None:
+                url, options = limiter_address(uri, options)
+                self.limiter = AsyncRateLimiter.from_url(url, timeout=timeout, **options)
+            else:
+                client = redis.asyncio.Redis(connection_pool=connection_pool, **options)
+                self.limiter = AsyncRateLimiter(client, timeout=timeout)
+        except (ArgumentError, TypeError) as error:
+            raise ConfigurationError(str(error)) from error
+
+    async def decide(self, key: str, limit: int, expiry: int, cost: int = 1, *, gcra: bool = False) -> Standing:
+        """As `RateLimitStorage.decide`."""
+        if cost == 0:
+            return replace(await self.look(key), allowed=True)
+        if limit == 0:
+            return Standing.of(None, allowed_if_unused=False)
+        with self.wrapping():
+            ask = self.limiter.gcra if gcra else self.limiter.check
+            standing = Standing.of(await ask(self.redis_key(key), (limit, expiry), cost=cost))
+        self.recent.keep(key, standing)
+        return standing
+
+    async def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1) -> Standing:
+        """As `RateLimitStorage.look`."""
+        with self.wrapping():
+            standing = Standing.of(await self.limiter.peek(self.redis_key(key), cost=max(cost, 1)), cost <= limit)
+        self.recent.keep(key, standing)
+        return standing
+
+    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """As `RateLimitStorage.incr`."""
+        limit = limit_of(key, expiry)
+        if limit is None:
+            limit = MAX_UNITS
+        return count_after(await self.decide(key, limit, expiry, amount), limit, amount)
+
+    async def get(self, key: str) -> int:
+        """As `RateLimitStorage.get`."""
+        return (await self.look(key)).used
+
+    async def get_expiry(self, key: str) -> float:
+        """As `RateLimitStorage.get_expiry`."""
+        return (self.recent.find(key, 1.0) or await self.look(key)).resets_at
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """As `RateLimitStorage.acquire_entry`."""
+        return (await self.decide(key, limit, expiry, amount)).allowed
+
+    async def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
+        """As `RateLimitStorage.get_moving_window`."""
+        return moving_window(await self.look(key), expiry)
+
+    async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        """As `RateLimitStorage.acquire_sliding_window_entry`."""
+        return (await self.decide(key, limit, expiry, amount)).allowed
+
+    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+        """As `RateLimitStorage.get_sliding_window`."""
+        return two_windows(await self.look(key), expiry)
+
+    async def clear_sliding_window(self, key: str, expiry: int) -> None:
+        """As `RateLimitStorage.clear_sliding_window`."""
+        await self.clear(key)
+
+    async def clear(self, key: str) -> None:
+        """As `RateLimitStorage.clear`."""
+        with self.wrapping():
+            await self.limiter.reset(self.redis_key(key))
+        self.recent.keep(key, Standing.of(None))
+
+    async def reset(self) -> int:
+        """As `RateLimitStorage.reset`."""
+        client = self.limiter._link.get()
+        in_one = 1 if isinstance(client, redis.asyncio.RedisCluster) else BATCH
+        forgotten = 0
+        found: list[bytes] = []
+        try:
+            async for key in client.scan_iter(match=self.pattern, count=1000):
+                found.append(key)
+                if len(found) == in_one:
+                    forgotten += await self.limiter.reset(*found)
+                    found.clear()
+        except CLIENT_ERRORS as error:
+            raise classify(error) from error
+        if found:
+            forgotten += await self.limiter.reset(*found)
+        self.recent = Recent()
+        return forgotten
+
+    async def check(self) -> bool:
+        """As `RateLimitStorage.check`."""
+        try:
+            return (await self.limiter.check(self.redis_key("check"), (MAX_UNITS, 0.001))).allowed
+        except RateLimitError:
+            return False
+
+
+class AsyncSlidingWindowRateLimiter(RateLimiter):
+    """`SlidingWindowRateLimiter` for `limits.aio`."""
+
+    gcra = False
+    storage: AsyncRateLimitStorage
+
+    def __init__(self, storage: Storage) -> None:
+        if not isinstance(storage, AsyncRateLimitStorage):
+            raise NotImplementedError(
+                f"{type(self).__name__} needs a storage of an async+rl:// URI, not {type(storage)}"
+            )
+        super().__init__(storage)
+
+    def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
+        """Return what the storage calls a limit."""
+        return item.key_for(*identifiers)
+
+    async def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+        """As `SlidingWindowRateLimiter.hit`."""
+        key = self.key_for(item, identifiers)
+        return (await self.storage.decide(key, item.amount, item.get_expiry(), cost, gcra=self.gcra)).allowed
+
+    async def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+        """As `SlidingWindowRateLimiter.test`."""
+        return (await self.storage.look(self.key_for(item, identifiers), item.amount, cost)).allowed
+
+    async def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+        """As `SlidingWindowRateLimiter.get_window_stats`."""
+        key = self.key_for(item, identifiers)
+        standing = self.storage.recent.find(key, item.get_expiry()) or await self.storage.look(key)
+        return WindowStats(math.ceil(standing.resets_at), max(0, item.amount - standing.used))
+
+    async def clear(self, item: RateLimitItem, *identifiers: str) -> None:
+        """As `SlidingWindowRateLimiter.clear`."""
+        await self.storage.clear(self.key_for(item, identifiers))
+
+
+class AsyncGcraRateLimiter(AsyncSlidingWindowRateLimiter):
+    """`GcraRateLimiter` for `limits.aio`."""
+
+    gcra = True
+
+    def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
+        """Return what the storage calls a limit."""
+        return super().key_for(item, identifiers) + "/gcra"

@@ -1,0 +1,70 @@
+"""What the blocking and the asyncio storage have in common: all but the asking."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from limits.errors import StorageError
+
+from ..errors import RateLimitError
+from .naming import redis_key
+from .standing import Recent, Standing
+
+BATCH = 500
+"""Keys in one RL.RESET."""
+
+
+class Common:
+    """Names, a memory, and the way that errors take."""
+
+    wrap_exceptions: bool
+
+    def __init__(self, key_prefix: str) -> None:
+        self.key_prefix = key_prefix
+        self.recent = Recent()
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """All that a storage raises of itself: `RateLimitError`."""
+        return RateLimitError
+
+    def redis_key(self, key: str) -> str:
+        """Return the key in Redis of what `limits` calls `key`."""
+        return redis_key(self.key_prefix, key)
+
+    @property
+    def pattern(self) -> str:
+        """What the keys of this storage look like to SCAN."""
+        return re.sub(r"([\\*?\[\]])", r"\\\1", self.key_prefix) + ":*"
+
+    @contextmanager
+    def wrapping(self) -> Iterator[None]:
+        """Raise as `limits` has promised: a StorageError around each exception, if that was asked for."""
+        try:
+            yield
+        except RateLimitError as error:
+            if self.wrap_exceptions:
+                raise StorageError(error) from error
+            raise
+
+
+def count_after(standing: Standing, limit: int, amount: int) -> int:
+    """Return what ``incr`` says: the units in use, or a number above the limit if there was no room for the amount."""
+    return standing.used if standing.allowed else max(standing.used + amount, limit + 1)
+
+
+def moving_window(standing: Standing, expiry: int) -> tuple[float, int]:
+    """Return the time at which a window that ends with the standing has begun, and the units in it."""
+    start = standing.resets_at - expiry if standing.used else time.time()
+    return start, standing.used
+
+
+def two_windows(standing: Standing, expiry: int) -> tuple[int, float, int, float]:
+    """Return the standing as the count and the rest of a previous window, which is empty, and of a current one."""
+    # The rest of a whole window would be taken for none.
+    rest = min(max(standing.resets_at - time.time(), 0.0), math.nextafter(expiry, 0))
+    return 0, 0.0, standing.used, rest

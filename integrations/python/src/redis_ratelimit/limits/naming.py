@@ -1,0 +1,45 @@
+"""What a limit is called: by `limits`, and in Redis."""
+
+from __future__ import annotations
+
+from limits.limits import GRANULARITIES
+
+from ..keys import escape, hashed
+
+PREFIX = "rl:limits"
+"""What keys begin with by default. `reset` of a storage forgets them all, and nothing else that begins with ``rl:``."""
+
+LONGEST = 256
+"""Bytes: what is longer is hashed. Some parts of it come from clients."""
+
+
+def redis_key(prefix: str, key: str) -> str:
+    """Return the key in Redis of what `limits` calls `key`.
+
+    >>> redis_key("rl:limits", "LIMITER/192.0.2.1/login/5/1/minute")
+    'rl:limits:LIMITER/192.0.2.1/login/5/1/minute'
+    >>> redis_key("rl:limits", "LIMITER/2001:db8::1/{login}/5/1/minute")
+    'rl:limits:LIMITER/2001%3Adb8%3A%3A1/%7Blogin%7D/5/1/minute'
+    >>> redis_key("rl:limits", "LIMITER/" + 1000 * "x" + "/5/1/minute")
+    'rl:limits:%=ee0f4aafd85484b6f0e19dd26ef17cf2b73a31e1'
+    """
+    escaped = escape(key)
+    return f"{prefix}:{escaped if len(escaped.encode()) <= LONGEST else hashed(key)}"
+
+
+def limit_of(key: str, expiry: int) -> int | None:
+    """Return the limit that is part of a key, or None if there is none in it.
+
+    ``RateLimitItem.key_for`` ends keys with the amount, the multiples and the name of the granularity, so no
+    identifier can stand in their place.
+
+    >>> limit_of("LIMITER/192.0.2.1/login/5/2/minute", 120)
+    5
+    >>> limit_of("LIMITER/192.0.2.1/login/5/2/minute", 60) is limit_of("my own", 60) is None
+    True
+    """
+    _, amount, multiples, granularity = ("", "", "", *key.rsplit("/", 3))[-4:]
+    known = GRANULARITIES.get(granularity)
+    if known is None or not (amount.isdecimal() and multiples.isdecimal()):
+        return None
+    return int(amount) if known.GRANULARITY.seconds * int(multiples) == expiry else None

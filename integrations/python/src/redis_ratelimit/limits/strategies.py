@@ -1,0 +1,69 @@
+"""Strategies for the blocking storage that get by with one command for a hit and what is told about it."""
+
+from __future__ import annotations
+
+import math
+
+from limits import RateLimitItem
+from limits.storage import Storage
+from limits.strategies import RateLimiter
+from limits.util import WindowStats
+
+from .storage import RateLimitStorage
+
+
+class SlidingWindowRateLimiter(RateLimiter):
+    """A strict sliding window: never more than the limit in any interval as long as the window (RL.CHECK).
+
+    `get_window_stats` after a hit or a test answers from the reply to it, for up to a second or a tenth of the window,
+    whichever is less; else it asks the server (RL.PEEK).
+    """
+
+    gcra = False
+    storage: RateLimitStorage
+
+    def __init__(self, storage: Storage) -> None:
+        if not isinstance(storage, RateLimitStorage):
+            raise NotImplementedError(f"{type(self).__name__} needs a storage of an rl:// URI, not {type(storage)}")
+        super().__init__(storage)
+
+    def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
+        """Return what the storage calls a limit."""
+        return item.key_for(*identifiers)
+
+    def hit(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+        """Take `cost` units, all or none, and return whether they were granted."""
+        key = self.key_for(item, identifiers)
+        return self.storage.decide(key, item.amount, item.get_expiry(), cost, gcra=self.gcra).allowed
+
+    def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
+        """Return whether `cost` units would be granted now. The server is always asked."""
+        return self.storage.look(self.key_for(item, identifiers), item.amount, cost).allowed
+
+    def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
+        """Return when to come back, and the units that remain.
+
+        The time is when the request would be granted, if the last answer was a denial; else when the whole quota is
+        back. It is a whole second, rounded up: Flask-Limiter cuts off fractions, and would send clients away too early.
+        """
+        key = self.key_for(item, identifiers)
+        standing = self.storage.recent.find(key, item.get_expiry()) or self.storage.look(key)
+        return WindowStats(math.ceil(standing.resets_at), max(0, item.amount - standing.used))
+
+    def clear(self, item: RateLimitItem, *identifiers: str) -> None:
+        """Forget a limit."""
+        self.storage.clear(self.key_for(item, identifiers))
+
+
+class GcraRateLimiter(SlidingWindowRateLimiter):
+    """A token bucket: the limit as a rate, and as a burst (RL.GCRA). Units come back one by one.
+
+    The rate is exact over time; in a single window there may be up to twice the limit. Its keys are not those of the
+    other strategies.
+    """
+
+    gcra = True
+
+    def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
+        """Return what the storage calls a limit."""
+        return super().key_for(item, identifiers) + "/gcra"
