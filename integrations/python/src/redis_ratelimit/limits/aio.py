@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import redis.asyncio
 from limits import RateLimitItem
@@ -27,7 +27,7 @@ from .standing import Recent, Standing
 class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounterSupport):
     """`RateLimitStorage` for `limits.aio`. Its schemes have ``async+`` before them. To be used in one event loop."""
 
-    STORAGE_SCHEME: ClassVar[list[str]] = [f"async+{scheme}" for scheme in SCHEMES]
+    STORAGE_SCHEME = [f"async+{scheme}" for scheme in SCHEMES]  # noqa: RUF012 (as limits has it)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import redis
 from limits.errors import ConfigurationError
@@ -37,7 +37,7 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
     Raises `limits.errors.ConfigurationError` for what is no URI or option. Nothing is connected before the first hit.
     """
 
-    STORAGE_SCHEME: ClassVar[list[str]] = list(SCHEMES)
+    STORAGE_SCHEME = list(SCHEMES)  # noqa: RUF012 (as limits has it)
 
     def __init__(
         self,
