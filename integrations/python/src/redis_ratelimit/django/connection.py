@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import redis
 from django.core.cache import DEFAULT_CACHE_ALIAS, caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
@@ -83,12 +84,21 @@ def _client(cache: BaseCache, name: str) -> Any:
     else:
         if isinstance(cache, DjangoRedis):
             if isinstance(cache.client, ShardClient):
-                raise ImproperlyConfigured(f"{name} spreads keys over several servers; rate limits need one, or none")
-            return cache.client.get_client(write=True)
+                raise ImproperlyConfigured(
+                    f"{name} spreads keys over several servers; the keys of rate limits need one"
+                )
+            return _django_redis(cache.client)
     kind = f"{type(cache).__module__}.{type(cache).__qualname__}"
     raise ImproperlyConfigured(
         f"rate limits need a Redis with the redis-ratelimit module: {name} is {kind}, not {BACKENDS}"
     )
+
+
+def _django_redis(client: Any) -> Any:
+    # Its own pools are shared by all caches with one URL, though their users may differ: so this is another one.
+    factory = client.connection_factory
+    url = client._server[client.get_next_client_index(write=True)]
+    return redis.Redis(connection_pool=factory.get_connection_pool(factory.make_connection_params(url)))
 
 
 def _timeout(client: Any) -> float:

@@ -13,9 +13,11 @@ from typing import Any
 import django_ratelimit
 from django.core.exceptions import ImproperlyConfigured
 from django_ratelimit import core
+from django_ratelimit.checks import SUPPORTED_CACHE_BACKENDS
 
 KNOWN = (4, 1)
 """The release of django-ratelimit whose insides are known."""
+DJANGO = "django.core.cache.backends.redis.RedisCache"
 
 
 def take_over() -> None:
@@ -39,6 +41,9 @@ def take_over() -> None:
             "redis_ratelimit.django cannot be used together with what did that"
         )
     theirs.__code__ = _get_usage.__code__
+    # Where limits were counted, Django's own Redis cache would not do. Now nothing is counted there.
+    if DJANGO not in SUPPORTED_CACHE_BACKENDS:
+        SUPPORTED_CACHE_BACKENDS.append(DJANGO)
 
 
 def _get_usage(request: Any, group: Any, fn: Any, key: Any, rate: Any, method: Any, increment: Any) -> Any:

@@ -1,0 +1,431 @@
+"""A Django project with django-ratelimit and our app, on real servers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from django_project import DJANGO, DJANGO_REDIS, cache, using
+from servers import RATE_LIMIT_ONLY, Sentinels, Server, eventually
+from test_outages import configured, key_forbidden, killed, loading, password_changed, password_wanted, paused
+
+# After the settings.
+import django_ratelimit  # isort: skip
+from django.core.cache import caches as django_caches  # isort: skip
+from django.core.checks import run_checks  # isort: skip
+from django.core.exceptions import ImproperlyConfigured  # isort: skip
+from django.test import AsyncClient, Client, RequestFactory, override_settings  # isort: skip
+from django_ratelimit import core  # isort: skip
+from django_ratelimit.core import get_usage, is_ratelimited  # isort: skip
+from redis_ratelimit.django import takeover  # isort: skip
+from redis_ratelimit.django.connection import limiter  # isort: skip
+
+BACKENDS = pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGO], ids=["django-redis", "Django's own"])
+# What redis-py asks when it connects.
+GREETINGS = {"hello", "auth", "select", "client|setinfo", "config|resetstat", "info", "flushall", "ping"}
+factory = RequestFactory()
+
+
+@pytest.fixture
+def site(server: Server) -> Iterator[Client]:
+    """The project, with an empty server as its cache."""
+    with using(cache(server.url)):
+        yield Client()
+
+
+def statuses(client: Client, path: str, number: int) -> list[int]:
+    return [client.get(path).status_code for _ in range(number)]
+
+
+def commands(server: Server) -> dict[str, int]:
+    """How often each command was called since the statistics were reset."""
+    found = server.admin.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): row["calls"] for name, row in found.items()}
+    return {name: number for name, number in calls.items() if name not in GREETINGS}
+
+
+# What is decided, and by whom
+
+
+def test_each_decorator_asks_one_command(site: Client, server: Server) -> None:
+    server.admin.config_resetstat()
+    assert statuses(site, "/", 5) == [200, 200, 200, 429, 429]
+    assert commands(server) == {"rl.check": 5}
+    assert site.post("/login", {"email": "ann@example.org"}).status_code == 200
+    assert commands(server) == {"rl.check": 7}
+    # Another method, and a look.
+    site.get("/login")
+    assert commands(server) == {"rl.check": 7}
+    site.get("/usage")
+    assert commands(server) == {"rl.check": 7, "rl.peek": 1}
+
+
+def test_keys_can_be_read(site: Client, server: Server) -> None:
+    site.get("/")
+    site.post("/login", {"email": "ann:{}@example.org"})
+    site.post("/login", {"email": "x" * 1000})
+    site.get("/page")
+    hashed = "%=44f8354494a5ba03ba1792a8d3e9c534c47a9181"
+    assert set(server.admin.keys()) == {
+        "rl:django_project.home:127.0.0.1:3/1m",
+        "rl:django_project.login:127.0.0.1:5/1m:POST",
+        "rl:login:ann%3A%7B%7D@example.org:10/1h:POST",
+        f"rl:login:{hashed}:10/1h:POST",
+        "rl:django_project.Page.Page.get:127.0.0.1:1/1m:GET",
+    }
+
+
+def test_a_refused_request_is_answered_by_the_view_for_it(site: Client) -> None:
+    assert statuses(site, "/", 3) == [200, 200, 200]
+    refused = site.get("/")
+    assert (refused.status_code, refused.content) == (429, b"later")
+    assert site.get("/", REMOTE_ADDR="192.0.2.9").status_code == 200
+
+
+def test_views_that_do_not_block_are_told(site: Client) -> None:
+    assert [site.get("/soft").json() for _ in range(2)] == [{"limited": False}, {"limited": True}]
+
+
+def test_methods_of_class_based_views(site: Client) -> None:
+    assert statuses(site, "/page", 2) == [200, 429]
+
+
+async def test_asynchronous_class_based_views(server: Server) -> None:
+    with using(cache(server.url)):
+        client = AsyncClient()
+        assert [(await client.get("/async")).status_code for _ in range(2)] == [200, 429]
+
+
+def test_many_at_a_time_are_granted_exactly_the_limit(site: Client) -> None:
+    barrier = threading.Barrier(64)
+
+    def ask(number: int) -> bool:
+        request = factory.get("/", HTTP_X_CALLER=str(number))
+        barrier.wait()
+        return is_ratelimited(request, group="many", key="ip", rate="10/h", increment=True)
+
+    with ThreadPoolExecutor(64) as threads:
+        assert list(threads.map(ask, range(64))).count(False) == 10
+
+
+# What usage says
+
+
+def usage(increment: bool = True, **options: Any) -> Any:
+    return get_usage(factory.get("/"), **{"group": "g", "key": "ip", "rate": "2/m", "increment": increment, **options})
+
+
+def test_usage_counts_what_was_granted(site: Client, server: Server) -> None:
+    assert usage(increment=False) == {"count": 0, "limit": 2, "should_limit": False, "time_left": 0}
+    assert usage() == {"count": 1, "limit": 2, "should_limit": False, "time_left": 60}
+    assert 0 < usage(increment=False).pop("time_left") <= 60
+    assert usage(increment=False).pop("count") == 1
+    assert usage().pop("count") == 2
+    for _ in range(3):
+        denied = usage()
+        assert denied["count"] == 3
+        assert denied["should_limit"]
+        assert 0 < denied["time_left"] <= 60
+    # To look is to ask whether a request would be denied.
+    assert {**usage(increment=False), "time_left": 0} == {"count": 3, "limit": 2, "should_limit": True, "time_left": 0}
+    info = limiter().info("rl:g:127.0.0.1:2/1m")
+    assert info is not None
+    assert info.windows[0].used == 2
+
+
+def test_the_window_slides(site: Client) -> None:
+    assert not usage(rate="1/s")["should_limit"]
+    assert usage(rate="1/s")["time_left"] <= 1
+    eventually(lambda: not usage(rate="1/s")["should_limit"])
+
+
+def test_a_limit_of_nothing_asks_nobody(site: Client, server: Server) -> None:
+    server.admin.config_resetstat()
+    for increment in (True, False):
+        assert usage(increment, rate="0/s") == {"count": 1, "limit": 0, "should_limit": True, "time_left": 1}
+    assert commands(server) == {}
+
+
+def test_rates_count_for_themselves(site: Client) -> None:
+    """As decorators that are stacked need it: one warns, the other blocks."""
+    soft = [usage(rate="1/m")["should_limit"] for _ in range(3)]
+    hard = [usage(rate="2/m")["should_limit"] for _ in range(3)]
+    assert (soft, hard) == ([False, True, True], [False, False, True])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"group": None}, "group"),
+        ({"key": None}, "needs a key"),
+        ({"key": "nonsense"}, "unknown key of a rate limit: 'nonsense'"),
+        ({"key": "cookie:a.b"}, "unknown key of a rate limit: 'cookie:a.b'"),
+        ({"rate": "often"}, "not a rate of django-ratelimit: 'often'"),
+        ({"rate": "5/0s"}, "greater than 0"),
+    ],
+)
+def test_mistakes_are_told(site: Client, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=message):
+        usage(**options)
+
+
+# Settings
+
+
+def test_nothing_is_asked_when_it_is_turned_off(site: Client, server: Server) -> None:
+    server.admin.config_resetstat()
+    with override_settings(RATELIMIT_ENABLE=False):
+        assert statuses(site, "/", 4) == [200] * 4
+    assert commands(server) == {}
+
+
+def test_prefix_and_hash(site: Client, server: Server) -> None:
+    with override_settings(RATELIMIT_CACHE_PREFIX="rl:shop:", RATELIMIT_HASH_ALGORITHM="hashlib.sha1"):
+        usage()
+    assert server.admin.keys() == ["rl:shop:g:4b84b15bff6ee5796152495a230e45e3d7e947d9:2/1m"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "2001%3Adb8%3A%3A"),
+        ({"RATELIMIT_IPV6_MASK": 128}, "2001%3Adb8%3A%3A1"),
+        ({"RATELIMIT_IP_META_KEY": "HTTP_X_REAL_IP"}, "192.0.2.7"),
+        ({"RATELIMIT_IP_META_KEY": "HTTP_X_REAL_IP", "RATELIMIT_IPV4_MASK": 24}, "192.0.2.0"),
+        ({"RATELIMIT_IP_META_KEY": lambda request: request.headers["x-real-ip"]}, "192.0.2.7"),
+    ],
+)
+def test_addresses(site: Client, server: Server, settings: dict[str, Any], expected: str) -> None:
+    request = factory.get("/", REMOTE_ADDR="2001:db8::1", HTTP_X_REAL_IP="192.0.2.7")
+    with override_settings(**settings):
+        get_usage(request, group="g", key="ip", rate="5/m", increment=True)
+    assert server.admin.keys() == [f"rl:g:{expected}:5/1m"]
+
+
+def test_another_cache_than_the_default(server: Server) -> None:
+    caches = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+        "limits": cache(server.url),
+    }
+    with override_settings(CACHES=caches, RATELIMIT_USE_CACHE="limits"):
+        usage()
+    assert server.admin.dbsize() == 1
+
+
+# Connections
+
+
+@BACKENDS
+@pytest.mark.parametrize("several", [False, True], ids=["one location", "several"])
+def test_limits_are_where_the_cache_writes(backend: str, several: bool, start: Any) -> None:
+    server = start(Server, "port 0", password="secret:/@")
+    location: Any = f"unix://{server.socket}?db=3"
+    location = [location, "redis://127.0.0.1:1/0"] if several else location
+    name = "PASSWORD" if backend == DJANGO_REDIS else "password"
+    with using(cache(location, backend, **{name: "secret:/@"})):
+        assert statuses(Client(), "/", 4) == [200, 200, 200, 429]
+    assert server.admin.info("keyspace").keys() == {"db3"}
+
+
+@BACKENDS
+def test_a_user_with_no_rights_but_to_limit(backend: str, start: Any) -> None:
+    server = start(Server, user=RATE_LIMIT_ONLY)
+    with using(cache(server.user_url, backend)):
+        assert statuses(Client(), "/", 4) == [200, 200, 200, 429]
+        assert Client().get("/usage").json()["limit"] == 2
+        assert run_checks(tags=["caches"]) == []
+
+
+def test_options_of_the_connection_pool(start: Any) -> None:
+    server = start(Server, user=RATE_LIMIT_ONLY)
+    options = {"CONNECTION_POOL_KWARGS": {"max_connections": 2, "username": "app", "retry_on_timeout": True}}
+    with using(cache(f"unix://{server.socket}", PASSWORD="secret", **options)):
+        assert statuses(Client(), "/", 4) == [200, 200, 200, 429]
+
+
+def test_caches_of_one_address_and_different_users(start: Any) -> None:
+    """As where the limits have a user of their own."""
+    server = start(Server, password="secret", user=RATE_LIMIT_ONLY)
+    url = f"unix://{server.socket}"
+    caches = {"default": cache(url, PASSWORD="secret"), "limits": cache(url, USERNAME="app", PASSWORD="secret")}
+    with override_settings(CACHES=caches, RATELIMIT_USE_CACHE="limits"):
+        django_caches["default"].set("something", "else")
+        usage()
+        users = [row["user"] for row in server.admin.client_list() if row["cmd"] == "rl.check"]
+        assert users == ["app"]
+
+
+@pytest.mark.parametrize("factory_in", ["settings", "options"])
+def test_the_sentinel_client_of_django_redis_across_a_failover(factory_in: str, start: Any) -> None:
+    group = start(Sentinels, password="secret", sentinel_password="sentinel", user=RATE_LIMIT_ONLY)
+    factory = "django_redis.pool.SentinelConnectionFactory"
+    entry = cache(
+        "redis://mymaster/0",
+        CLIENT_CLASS="django_redis.client.SentinelClient",
+        SENTINELS=[("127.0.0.1", sentinel.port) for sentinel in group.sentinels],
+        SENTINEL_KWARGS={"password": "sentinel"},
+        USERNAME="app",
+        PASSWORD="secret",
+        **({"CONNECTION_FACTORY": factory} if factory_in == "options" else {}),
+    )
+    settings = {"DJANGO_REDIS_CONNECTION_FACTORY": factory} if factory_in == "settings" else {}
+    with using(entry, **settings):
+        assert statuses(Client(), "/", 2) == [200, 200]
+        key = "rl:django_project.home:127.0.0.1:3/1m"
+        before = group.primary
+        eventually(lambda: all(server.admin.exists(key) for server in group.servers))
+        group.fail_over()
+        eventually(lambda: before.admin.info("replication")["role"] == "slave")
+        with override_settings(RATELIMIT_FAIL_OPEN=True):
+            # Whoever is asked now goes on where the other one was.
+            assert eventually(lambda: statuses(Client(), "/", 2)[-1] == 429)
+        assert group.primary.admin.info("commandstats")["cmdstat_rl.check"]["calls"] >= 2
+
+
+# When there is no decision
+
+OUTAGES: dict[str, tuple[Callable[[Server], AbstractContextManager[None]], list[str], dict[str, Any]]] = {
+    "stopped": (killed, [], {}),
+    "hanging": (paused, [], {"SOCKET_TIMEOUT": 0.5}),
+    "loading": (loading, ["save 3600 1000000"], {}),
+    "full": (configured("maxmemory", "1", "0"), [], {}),
+    "password wanted": (password_wanted, [], {}),
+    "wrong password": (password_changed, [], {"USERNAME": "app", "PASSWORD": "secret"}),
+    "no rights": (key_forbidden, [], {"USERNAME": "app", "PASSWORD": "secret"}),
+}
+
+
+@pytest.mark.parametrize("fail_open", [True, False], ids=["open", "closed"])
+@pytest.mark.parametrize("name", OUTAGES)
+def test_fail_open_means_what_it_says(name: str, fail_open: bool, start: Any) -> None:
+    breaks, lines, options = OUTAGES[name]
+    server = start(Server, *lines, user=RATE_LIMIT_ONLY)
+    client = Client()
+    with using(cache(f"unix://{server.socket}", **options), RATELIMIT_FAIL_OPEN=fail_open):
+        assert eventually(lambda: usage(group="before")) is not None
+        with breaks(server):
+            assert statuses(client, "/", 5) == ([200] * 5 if fail_open else [429] * 5)
+            assert client.get("/soft").json() == {"limited": not fail_open}
+            closed = {"count": 0, "limit": 0, "should_limit": True, "time_left": -1}
+            assert usage() == (None if fail_open else closed)
+            # What is refused may still be looked at where there is no room.
+            if name != "full":
+                assert usage(increment=False) == (None if fail_open else closed)
+        # It recovers by itself, and limits again.
+        eventually(lambda: (usage(group="after") or {}).get("count"))
+        eventually(lambda: statuses(client, "/", 4)[-1] == 429)
+
+
+@pytest.mark.parametrize("fail_open", [True, False], ids=["open", "closed"])
+def test_a_wrong_password_from_the_start(fail_open: bool, start: Any) -> None:
+    server = start(Server, password="right")
+    with using(cache(f"unix://{server.socket}", PASSWORD="wrong"), RATELIMIT_FAIL_OPEN=fail_open):
+        assert statuses(Client(), "/", 1) == ([200] if fail_open else [429])
+        [warning] = run_checks(tags=["caches"])
+        assert warning.id == "redis_ratelimit.W001"
+        assert "WRONGPASS" in warning.msg
+
+
+# What is no Redis, or not ours
+
+
+@pytest.mark.parametrize("fail_open", [True, False], ids=["open", "closed"])
+def test_a_server_without_the_module_is_a_mistake(fail_open: bool, start: Any) -> None:
+    server = start(Server, load_module=False)
+    with using(cache(server.url), RATELIMIT_FAIL_OPEN=fail_open):
+        for increment in (True, False):
+            with pytest.raises(ImproperlyConfigured, match=r"lacks the redis-ratelimit module.*loadmodule"):
+                usage(increment)
+        [error] = run_checks(tags=["caches"])
+        assert error.id == "redis_ratelimit.E002"
+        assert "loadmodule" in error.msg
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "LocMemCache, not django_redis.cache.RedisCache",
+        ),
+        (cache(["redis://a", "redis://b"], CLIENT_CLASS="django_redis.client.ShardClient"), "several servers"),
+        (cache("http://127.0.0.1"), r"CACHES\['default'\]: "),
+        (cache("redis://127.0.0.1", DJANGO, socket_timeout=-1), r"CACHES\['default'\]: timeout must be"),
+    ],
+    ids=["memory", "shards", "address", "timeout"],
+)
+def test_what_is_no_redis_is_a_mistake(entry: dict[str, Any], message: str) -> None:
+    with using(entry, RATELIMIT_FAIL_OPEN=True):
+        with pytest.raises(ImproperlyConfigured, match=message):
+            usage()
+        errors = [error for error in run_checks(tags=["caches"]) if error.id.startswith("redis_ratelimit")]
+        assert [error.id for error in errors] == ["redis_ratelimit.E001"]
+        with override_settings(RATELIMIT_ENABLE=False):
+            assert not [error for error in run_checks(tags=["caches"]) if error.id.startswith("redis_ratelimit")]
+
+
+@BACKENDS
+def test_a_redis_with_the_module_has_no_complaints(backend: str, server: Server) -> None:
+    with using(cache(server.url, backend)):
+        assert run_checks(tags=["caches"]) == []
+
+
+# Taking over
+
+
+def test_another_release_of_django_ratelimit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(django_ratelimit, "VERSION", (5, 0, 0))
+    monkeypatch.setattr(django_ratelimit, "__version__", "5.0.0")
+    with pytest.raises(ImproperlyConfigured, match=r"knows django-ratelimit 4\.1, not 5\.0\.0"):
+        takeover.take_over()
+
+
+@pytest.mark.parametrize("other", [lambda request: None, lambda *words, **named: get_usage(*words, **named), print])
+def test_a_release_that_something_else_has_changed_is_refused(other: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "get_usage", other)
+    with pytest.raises(ImproperlyConfigured, match="has been replaced already"):
+        takeover.take_over()
+
+
+def test_names_that_were_imported_before_the_apps_are_ours_as_well(server: Server) -> None:
+    program = f"""
+import django
+from django.conf import settings
+settings.configure(CACHES={{"default": {cache(server.url)!r}}}, INSTALLED_APPS=["redis_ratelimit.django"])
+from django_ratelimit.core import get_usage, is_ratelimited
+from django_ratelimit.decorators import ratelimit
+@ratelimit(key="ip", rate="5/m")
+def view(request):
+    return request.limited
+django.setup()
+django.apps.apps.get_app_config("redis_ratelimit").ready()
+from django.test import RequestFactory
+request = RequestFactory().get("/")
+asked = dict(request=request, group="early", key="ip", rate="5/m", increment=True)
+print(view(request), is_ratelimited(**asked), get_usage(**asked)["count"], get_usage.ALL == ratelimit.ALL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False 2 True\n"
+    assert set(server.admin.keys()) == {"rl:__main__.view:127.0.0.1:5/1m", "rl:early:127.0.0.1:5/1m"}
+
+
+def test_the_app_needs_no_django_ratelimit(server: Server) -> None:
+    """A project may have it for the throttles of REST framework alone."""
+    program = f"""
+import sys
+sys.modules.update(django_ratelimit=None, django_redis=None)
+import django
+from django.conf import settings
+settings.configure(CACHES={{"default": {cache(server.url, DJANGO)!r}}}, INSTALLED_APPS=["redis_ratelimit.django"])
+django.setup()
+from redis_ratelimit.django.connection import limiter
+print(limiter().check("rl:a", "5/m").remaining)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "4\n"
