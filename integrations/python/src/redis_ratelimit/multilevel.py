@@ -1,0 +1,494 @@
+"""Limits of several levels, such as address, user and endpoint, that a request has to pass all at once.
+
+>>> limits = MultiLevelLimiter(limiter, [Level("ip", "100/m"), Level("user", "3/m; 50/h")], scope="login")
+>>> result = limits.check({"ip": "192.0.2.1", "user": "ann"})
+>>> result.allowed, result["ip"].remaining
+(True, 99)
+>>> result = limits.check({"ip": "192.0.2.1", "user": "ann"}, cost=3)
+>>> result.allowed, result.refused, 0 < result.retry_after <= 60
+(False, ('user',), True)
+
+**Atomic.** All levels are asked by one ``RL.MCHECK``: granted and charged by all, or by none.
+
+``RL.MCHECK`` takes one window for each key, and each key once. So a level with several rates has several keys: that of
+its longest window is the level's own, ``rl:login:user:ann``, and each shorter one has its length at the end,
+``rl:login:user:ann:1m``. A limit that changes forgets nothing; neither does a longest window that becomes shorter.
+
+**In a Redis Cluster** the keys of several levels lie on several nodes. There are two ways, and one has to be chosen:
+
+- ``shard="{rl}"`` puts this hash tag into every key: ``rl:{rl}:login:ip:192.0.2.1``. All of them lie on one node, and
+  it is still one atomic command. Different limiters may have different tags.
+- ``atomic=False`` asks level by level, in the order in which they are declared: one ``RL.CHECK`` for each, with all its
+  rates on one key. When one denies or fails, the units that the earlier ones granted are given back by ``RL.REFUND``.
+  Meanwhile others may be denied who would have had room. What cannot be given back, because the node does not answer,
+  stays charged until it leaves the window. A request whose answer was lost may have been charged or not: it is not
+  given back. Of the levels after the one that denied nothing is known, so it may be necessary to wait once more.
+
+``RL.REFUND`` takes the units granted last. Between the two commands another caller may have been granted some. Units
+are equal, so their number is right at every moment, and nobody is admitted above it. Only their dates are exchanged:
+the unit that stays is the older one, and leaves the window earlier by the time between the two commands, some
+milliseconds.
+
+The failure policy is that of the limiter. With ``atomic=False``, ``open`` lets the levels pass that do not answer while
+the others still decide; ``closed`` and ``raise`` end at the first, and give back what the earlier ones granted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from . import headers
+from .aio import AsyncRateLimiter
+from .classify import CLIENT_ERRORS
+from .client import RateLimiter
+from .connection import ASYNCIO, BLOCKING
+from .decision import Decision
+from .errors import ArgumentError, ConfigurationError, RateLimitError
+from .info import Info, TopKey, Window
+from .keys import key as build_key
+from .rates import Rate, RateLike, rates
+
+L = TypeVar("L", RateLimiter, AsyncRateLimiter)
+Value: TypeAlias = str | bytes | int | None
+"""What a level counts by, such as an address. None: the level does not apply to this request."""
+
+_logger = logging.getLogger("redis_ratelimit")
+
+
+class Level:
+    """One level: its name, its rates, and what it counts by.
+
+    `key` is a function of what `check` is given, a request for example, that returns the value to count by, or None if
+    the level does not apply; for an `AsyncMultiLevelLimiter` it may be asynchronous. It may also be such a value
+    itself, the same for every request. By default `check` is given a mapping, and the value is the one of the level's
+    name: it has to be there, even if it is None.
+
+    >>> Level("user", "20/m; 500/h", key=lambda request: request.user).rates
+    (Rate(limit=20, window_ms=60000), Rate(limit=500, window_ms=3600000))
+
+    Raises `ArgumentError` for a name that is no printable ASCII (it appears in headers), for no rate, for more than 8
+    and for two of the same window.
+    """
+
+    __slots__ = ("_key", "name", "rates")
+
+    def __init__(self, name: str, *given: RateLike, key: Callable[[Any], Any] | Value = None) -> None:
+        if not isinstance(name, str) or not re.fullmatch("[ -~]+", name):
+            raise ArgumentError(f"the name of a level must be printable ASCII, not {name!r:.80}")
+        self.name = name
+        self.rates: tuple[Rate, ...] = rates(given)
+        if not 1 <= len(self.rates) <= 8:
+            raise ArgumentError(f"level {name!r} needs from 1 to 8 rates, not {len(self.rates)}")
+        if len({rate.window_ms for rate in self.rates}) < len(self.rates):
+            raise ArgumentError(f"the windows of level {name!r} must differ")
+        if not callable(key) and key is not None:
+            _checked_value(self, key)
+        self._key = key
+
+    def value(self, subject: Any) -> Any:
+        """Return what the level counts this subject by: a value, None, or something to await for one."""
+        if callable(self._key):
+            return self._key(subject)
+        if self._key is not None:
+            return self._key
+        try:
+            return subject[self.name]
+        except (KeyError, TypeError) as error:
+            raise ArgumentError(
+                f"level {self.name!r} has no key: give one to the level, or its value in a mapping to check()"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"Level({self.name!r}, {'; '.join(map(str, self.rates))!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class LevelDecision:
+    """What one level decided, or one rate of it."""
+
+    level: str
+    """The name of the level."""
+    rate: Rate
+    """The rate that this is about. With ``atomic=False``, of several the one that is nearest to its limit."""
+    key: str
+    """The key in Redis."""
+    decision: Decision
+    """The decision. In a request that was denied, a level that had room has granted 0, with nothing to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class MultiLevelDecision:
+    """The answer to one request, over all levels that apply to it. True when it may go on."""
+
+    rows: tuple[LevelDecision, ...]
+    """What was decided, in the order of the levels and rates.
+
+    With ``atomic=False`` up to the level that denied. Empty if no level applied, which grants the request.
+    """
+
+    @property
+    def allowed(self) -> bool:
+        """Whether every level granted the request."""
+        return all(row.decision.allowed for row in self.rows)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The names of the levels without room, in order; empty when granted. With ``atomic=False``, the first one."""
+        if self.allowed:
+            return ()
+        return tuple(dict.fromkeys(row.level for row in self.rows if row.decision.retry_after_ms != 0))
+
+    @property
+    def binding(self) -> LevelDecision | None:
+        """The row that counts: when denied, the one with the longest wait; when granted, with the fewest remaining."""
+        return binding(self.rows)
+
+    @property
+    def never(self) -> bool:
+        """Whether no wait is long enough, because the request costs more than a limit."""
+        return any(row.decision.never for row in self.rows)
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the same request would be granted; 0.0 when granted, None for never."""
+        row = self.binding
+        return row.decision.retry_after if row else 0.0
+
+    @property
+    def degraded(self) -> str | None:
+        """Why the failure policy answered for a level, see `Decision.degraded`; None if it did for none."""
+        return next((row.decision.degraded for row in self.rows if row.decision.degraded), None)
+
+    def headers(self, *, reset: Literal["epoch", "delta"] = "epoch") -> dict[str, str]:
+        """Return the headers: ``X-RateLimit-*`` of the row that counts, ``RateLimit`` of all, and ``Retry-After``."""
+        return http_headers(self.rows, reset=reset)
+
+    def __getitem__(self, level: str) -> Decision:
+        """Return the decision of a level, of several the one that counts. KeyError if it did not apply."""
+        row = binding([row for row in self.rows if row.level == level])
+        if row is None:
+            raise KeyError(level)
+        return row.decision
+
+    def __iter__(self) -> Iterator[LevelDecision]:
+        return iter(self.rows)
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
+def binding(rows: Sequence[LevelDecision]) -> LevelDecision | None:
+    """Return the row that counts, see `MultiLevelDecision.binding`; None of none."""
+    if not rows:
+        return None
+    # What the policy made up says nothing about what remains.
+    known = [row for row in rows if not row.decision.degraded] or rows
+    if all(row.decision.allowed for row in rows):
+        return min(known, key=lambda row: row.decision.remaining)
+    return max(rows, key=lambda row: (not row.decision.allowed, row.decision.never, row.decision.retry_after_ms))
+
+
+def http_headers(rows: Sequence[LevelDecision], *, reset: Literal["epoch", "delta"] = "epoch") -> dict[str, str]:
+    """Return what `MultiLevelDecision.headers` does, of any rows."""
+    row = binding(rows)
+    if row is None:
+        return {}
+    # A level with several rows has a quota for each.
+    several = {each.level for each in rows if sum(other.level == each.level for other in rows) > 1}
+    quotas = {
+        f"{each.level} {each.rate}" if each.level in several else each.level: (each.rate, each.decision)
+        for each in rows
+    }
+    return {
+        **headers.x_ratelimit(row.decision, reset=reset),
+        **headers.rate_limit(quotas),
+        **headers.retry_after(row.decision),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A key of a level, and the rates that are asked on it."""
+
+    level: Level
+    key: str
+    rates: tuple[Rate, ...]
+
+
+class _MultiLevel(Generic[L]):
+    """The part of both limiters that does not talk to a server."""
+
+    def __init__(
+        self,
+        limiter: L,
+        levels: Iterable[Level],
+        *,
+        scope: str | None = None,
+        shard: str | None = None,
+        atomic: bool | None = None,
+        prefix: str = "rl",
+    ) -> None:
+        self.levels = tuple(levels)
+        names = [level.name for level in self.levels]
+        if not names:
+            raise ArgumentError("at least one level is needed")
+        if len(set(names)) < len(names):
+            raise ArgumentError("the names of the levels must differ")
+        if shard is not None and not re.fullmatch(r"\{[^{}]+\}", shard):
+            raise ArgumentError(f"shard must be a hash tag such as '{{rl}}', not {shard!r:.80}")
+        if shard is not None and atomic is False:
+            raise ArgumentError("shard and atomic=False exclude each other: keys of one shard are asked atomically")
+        self._limiter: L = limiter
+        self._atomic = atomic is not False
+        keys = sum(len(level.rates) for level in self.levels)
+        if self._atomic and keys > 128:
+            raise ArgumentError(f"all levels together may have 128 rates, not {keys}")
+        # Whether it matters, as far as is known, that this may be a cluster.
+        self._unchosen = shard is None and self._atomic and keys > 1
+        self._before = (scope,) if scope is not None else ()
+        self._prefix = prefix
+        self._tag = shard[1:-1] if shard else None
+
+    def keys(self, level: str, value: str | bytes | int) -> tuple[str, ...]:
+        """Return the keys of one value of a level: one for each rate, with ``atomic=False`` one for all."""
+        return tuple(part.key for part in self._parts_of(self._level(level), value))
+
+    def _level(self, name: str) -> Level:
+        for level in self.levels:
+            if level.name == name:
+                return level
+        raise ArgumentError(f"no level is named {name!r:.80}: there are {', '.join(one.name for one in self.levels)}")
+
+    def _parts_of(self, level: Level, value: Any) -> list[_Part]:
+        if value is None:
+            return []
+        _checked_value(level, value)
+        if not self._atomic:
+            return [_Part(level, self._key(level.name, value), level.rates)]
+        longest = max(level.rates, key=lambda rate: rate.window_ms)
+        return [
+            _Part(level, self._key(level.name, value, *([] if rate is longest else [_window(rate)])), (rate,))
+            for rate in level.rates
+        ]
+
+    def _key(self, *parts: str | bytes | int) -> str:
+        return build_key(*self._before, *parts, prefix=self._prefix, tag=self._tag)
+
+    def _own(self, rows: list[TopKey], count: int) -> list[TopKey]:
+        names = {level.name for level in self.levels}
+        start = self._key("")
+        return [row for row in rows if row.name.startswith(start) and row.name[len(start) :].split(":")[0] in names][
+            :count
+        ]
+
+    def _choice_is_needed(self, cluster: Any) -> None:
+        """Raise if the limiter's client is one of a cluster."""
+        try:
+            client = self._limiter._link.get()
+        except CLIENT_ERRORS:
+            # No cluster was found. The command will say so, or find it.
+            return
+        if isinstance(client, cluster):
+            raise ConfigurationError(
+                "in a Redis Cluster the keys of several levels lie on several shards: choose shard='{rl}' (a hash tag: "
+                "one shard, atomic) or atomic=False (one command for each level, refunds when one denies)"
+            )
+        self._unchosen = False
+
+
+def _checked_value(level: Level, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, (str, bytes, int)):
+        raise ArgumentError(
+            f"the key of level {level.name!r} must be str, bytes, int, or None if the level does not apply, "
+            f"not {type(value).__name__}"
+        )
+
+
+def _window(rate: Rate) -> str:
+    """Return the length of the window as people write it, ``1m``."""
+    return str(rate).partition("/")[2]
+
+
+def _row(part: _Part, decision: Decision) -> LevelDecision:
+    # Of several rates the reply tells the limit of the one that counts. Of two with that limit, the longer is tighter.
+    of_limit = [rate for rate in part.rates if rate.limit == decision.limit] or part.rates
+    return LevelDecision(part.level.name, max(of_limit, key=lambda rate: rate.window_ms), part.key, decision)
+
+
+def _denied(granted: list[LevelDecision], by: LevelDecision) -> MultiLevelDecision:
+    """Return the result of a denial: the levels before had room, and have granted nothing in the end."""
+    before = [
+        LevelDecision(
+            row.level,
+            row.rate,
+            row.key,
+            Decision(
+                0, row.decision.limit, row.decision.remaining, 0, row.decision.reset_after_ms, row.decision.degraded
+            ),
+        )
+        for row in granted
+    ]
+    return MultiLevelDecision((*before, by))
+
+
+def _windows(parts: list[_Part], found: list[Info | None]) -> dict[Rate, Window | None]:
+    """Return the window of each rate; None where nothing is in use."""
+    return {
+        rate: next((window for window in info.windows if window.window_ms == rate.window_ms), None) if info else None
+        for part, info in zip(parts, found, strict=True)
+        for rate in part.rates
+    }
+
+
+class MultiLevelLimiter(_MultiLevel[RateLimiter]):
+    """Limits of several levels, checked all or nothing. For any number of threads.
+
+    `limiter` is asked, with its connections and its failure policy. `scope` is the first part of all keys and tells
+    these levels from those of other limiters. `shard` and `atomic` choose what to do in a Redis Cluster, see the
+    module; `prefix` is that of `keys.key`.
+
+    Raises `ArgumentError` for levels that do not go together. In a Redis Cluster, the first call raises
+    `ConfigurationError` and charges nothing if neither `shard` nor ``atomic=False`` is given.
+    """
+
+    def check(self, subject: Any = None, *, cost: int = 1) -> MultiLevelDecision:
+        """Decide, and charge `cost` units on every level if all of them have room.
+
+        `subject` is what the levels get their values from: see `Level`. Raises as `RateLimiter.mcheck`.
+        """
+        chosen = [part for level in self.levels for part in self._parts_of(level, level.value(subject))]
+        if self._unchosen:
+            self._choice_is_needed(BLOCKING.cluster)
+        if not chosen:
+            return MultiLevelDecision(())
+        if not self._atomic:
+            return self._one_by_one(chosen, cost)
+        decisions = self._limiter.mcheck([(part.key, part.rates[0]) for part in chosen], cost=cost)
+        return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
+
+    def info(self, level: str, value: str | bytes | int) -> dict[Rate, Window | None]:
+        """Return what one value of a level has in use, for each rate (``RL.INFO``); None for nothing.
+
+        >>> limits = MultiLevelLimiter(limiter, [Level("ip", "100/m")], scope="search")
+        >>> limits.check({"ip": "192.0.2.1"}).allowed
+        True
+        >>> [window.used for window in limits.info("ip", "192.0.2.1").values()]
+        [1]
+        >>> limits.reset("ip", "192.0.2.1")
+        1
+        """
+        parts = self._parts_of(self._level(level), value)
+        return _windows(parts, [self._limiter.info(part.key) for part in parts])
+
+    def reset(self, level: str, value: str | bytes | int) -> int:
+        """Forget one value of a level (``RL.RESET``). Returns how many of its keys there were."""
+        if self._unchosen:
+            self._choice_is_needed(BLOCKING.cluster)
+        return self._limiter.reset(*self.keys(level, value))
+
+    def top(self, count: int = 10) -> list[TopKey]:
+        """List the keys of this scope that are denied most (``RL.TOP``), at most `count`."""
+        return self._own(self._limiter.top(10_000), count)
+
+    def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
+        granted: list[LevelDecision] = []
+        try:
+            for part in parts:
+                row = _row(part, self._limiter.check(part.key, *part.rates, cost=cost))
+                if not row.decision.allowed:
+                    break
+                granted.append(row)
+            else:
+                return MultiLevelDecision(tuple(granted))
+        except BaseException:
+            self._give_back(granted, cost)
+            raise
+        self._give_back(granted, cost)
+        return _denied(granted, row)
+
+    def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
+        for row in granted:
+            if not row.decision.degraded:
+                try:
+                    self._limiter.refund(row.key, cost)
+                except RateLimitError as error:
+                    _logger.debug("a refund of level %r failed: %s", row.level, error)
+
+
+class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
+    """`MultiLevelLimiter` for asyncio: the same calls, to be awaited.
+
+    A call that is cancelled gives back what levels have granted so far (``atomic=False``); that goes on after the
+    cancellation, in a task of its own.
+    """
+
+    async def check(self, subject: Any = None, *, cost: int = 1) -> MultiLevelDecision:
+        """As `MultiLevelLimiter.check`."""
+        chosen: list[_Part] = []
+        for level in self.levels:
+            value = level.value(subject)
+            chosen += self._parts_of(level, await value if inspect.isawaitable(value) else value)
+        if self._unchosen:
+            self._choice_is_needed(ASYNCIO.cluster)
+        if not chosen:
+            return MultiLevelDecision(())
+        if not self._atomic:
+            return await self._one_by_one(chosen, cost)
+        decisions = await self._limiter.mcheck([(part.key, part.rates[0]) for part in chosen], cost=cost)
+        return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
+
+    async def info(self, level: str, value: str | bytes | int) -> dict[Rate, Window | None]:
+        """As `MultiLevelLimiter.info`."""
+        parts = self._parts_of(self._level(level), value)
+        return _windows(parts, [await self._limiter.info(part.key) for part in parts])
+
+    async def reset(self, level: str, value: str | bytes | int) -> int:
+        """As `MultiLevelLimiter.reset`."""
+        if self._unchosen:
+            self._choice_is_needed(ASYNCIO.cluster)
+        return await self._limiter.reset(*self.keys(level, value))
+
+    async def top(self, count: int = 10) -> list[TopKey]:
+        """As `MultiLevelLimiter.top`."""
+        return self._own(await self._limiter.top(10_000), count)
+
+    async def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
+        granted: list[LevelDecision] = []
+        try:
+            for part in parts:
+                row = _row(part, await self._limiter.check(part.key, *part.rates, cost=cost))
+                if not row.decision.allowed:
+                    break
+                granted.append(row)
+            else:
+                return MultiLevelDecision(tuple(granted))
+        except (Exception, asyncio.CancelledError):
+            await self._give_back(granted, cost)
+            raise
+        await self._give_back(granted, cost)
+        return _denied(granted, row)
+
+    async def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
+        if any(not row.decision.degraded for row in granted):
+            # Whoever is cancelled leaves it to the task, which the event loop alone would not keep.
+            task = asyncio.ensure_future(self._refund(granted, cost))
+            _refunding.add(task)
+            task.add_done_callback(_refunding.discard)
+            await asyncio.shield(task)
+
+    async def _refund(self, granted: list[LevelDecision], cost: int) -> None:
+        for row in granted:
+            if not row.decision.degraded:
+                try:
+                    await self._limiter.refund(row.key, cost)
+                except RateLimitError as error:
+                    _logger.debug("a refund of level %r failed: %s", row.level, error)
+
+
+_refunding: set[asyncio.Future[None]] = set()
