@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-python test-matrix lint build clean
+.PHONY: help run demo test test-python test-matrix lint bench build clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -29,6 +29,9 @@ test-matrix: ## Run every test of the module on Redis 7.0 and 8, Valkey 8 and 9,
 
 lint: ## Check formatting, clippy and rustdoc, with warnings as errors, and Python with ruff and mypy
 	@scripts/lint
+
+bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, PEER_MODULE=, PEER_COMMAND=)
+	@scripts/bench
 
 build: ## Build the release library
 	@scripts/require cargo build
