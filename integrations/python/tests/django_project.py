@@ -29,6 +29,21 @@ if not settings.configured:
         RATELIMIT_VIEW="django_project.too_many",
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         USE_TZ=True,
+        # Of drf_project.py.
+        REST_FRAMEWORK={
+            "DEFAULT_AUTHENTICATION_CLASSES": [],
+            "DEFAULT_THROTTLE_CLASSES": [
+                "redis_ratelimit.drf.AnonRateThrottle",
+                "redis_ratelimit.drf.UserRateThrottle",
+            ],
+            "DEFAULT_THROTTLE_RATES": {
+                "anon": "3/min",
+                "user": "5/hour",
+                "burst": "2/s",
+                "uploads": "2/day",
+                "off": None,
+            },
+        },
     )
     django.setup()
 

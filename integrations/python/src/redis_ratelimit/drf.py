@@ -12,11 +12,11 @@ Rates, scopes and the methods to override (`get_cache_key`, `get_ident`, `parse_
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework import throttling
-from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from .client import RateLimiter
 from .decision import Decision
@@ -25,6 +25,11 @@ from .errors import ArgumentError
 from .keys import client_ip, key
 from .policy import Policy
 from .rates import Rate
+
+if TYPE_CHECKING:
+    # rest_framework.views imports this module, when the settings name it.
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
 
 
 class SimpleRateThrottle(throttling.SimpleRateThrottle):
