@@ -1,13 +1,13 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-python test-matrix lint bench build clean
+.PHONY: help run demo test test-python test-matrix bench-instructions lint bench build clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  NO_INSTALL=1          never install packages, say which are missing'
 	@echo '  REDIS_SERVER=/path    the server to use, instead of redis-server in the path'
@@ -26,6 +26,9 @@ test-python: ## Run the tests of integrations/python only
 
 test-matrix: ## Run every test of the module on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
 	@scripts/server-matrix $(SERVERS)
+
+bench-instructions: ## Count instructions and allocations of each command, compare with the baseline (UPDATE=1 to write it)
+	@scripts/bench-instructions
 
 lint: ## Check formatting, clippy and rustdoc, with warnings as errors, and Python with ruff and mypy
 	@scripts/lint

@@ -29,7 +29,13 @@ const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instruction
 const BASE: &str = "SET PX";
 
 fn main() -> ExitCode {
-    let counted = workloads::count();
+    // Words choose the workloads whose names have one of them.
+    let words: Vec<String> = env::args()
+        .skip(1)
+        .filter(|word| !word.starts_with('-'))
+        .collect();
+    let chosen = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let counted = workloads::count(chosen);
     println!("{}", table(&counted));
     let builds = builds();
     if env::var_os("UPDATE").is_some_and(|update| update == "1") {
@@ -38,7 +44,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let baseline = fs::read_to_string(BASELINE).unwrap_or_default();
-    match compare(&baseline, &builds, &counted) {
+    match compare(&baseline, &builds, &counted, chosen) {
         Compared::Same => {
             println!("All within {} % of the baseline.", TOLERANCE * 100.0);
             ExitCode::SUCCESS
@@ -112,7 +118,12 @@ enum Compared {
     Differs(String),
 }
 
-fn compare(baseline: &str, builds: &str, counted: &[(&str, Counts)]) -> Compared {
+fn compare(
+    baseline: &str,
+    builds: &str,
+    counted: &[(&str, Counts)],
+    chosen: impl Fn(&str) -> bool,
+) -> Compared {
     let mut lines = baseline.lines();
     let counted_with = lines.next().unwrap_or("# none").trim_start_matches("# ");
     if counted_with != builds {
@@ -142,7 +153,7 @@ fn compare(baseline: &str, builds: &str, counted: &[(&str, Counts)]) -> Compared
         }
     }
     for (name, _) in &wanted {
-        if !counted.iter().any(|(counted, _)| counted == name) {
+        if chosen(name) && !counted.iter().any(|(counted, _)| counted == name) {
             writeln!(differences, "{name}: not counted any more").unwrap();
         }
     }
