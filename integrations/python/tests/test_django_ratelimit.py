@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from django_project import DJANGO, DJANGO_REDIS, cache, using
-from servers import RATE_LIMIT_ONLY, Sentinels, Server, eventually
+from servers import RATE_LIMIT_ONLY, Certificates, Sentinels, Server, eventually
 from test_outages import configured, key_forbidden, killed, loading, password_changed, password_wanted, paused
 
 # After the settings.
@@ -148,7 +148,8 @@ def test_the_window_slides(site: Client) -> None:
 def test_a_limit_of_nothing_asks_nobody(site: Client, server: Server) -> None:
     server.admin.config_resetstat()
     for increment in (True, False):
-        assert usage(increment, rate="0/s") == {"count": 1, "limit": 0, "should_limit": True, "time_left": 1}
+        for rate in ("0/s", (0, 1)):
+            assert usage(increment, rate=rate) == {"count": 1, "limit": 0, "should_limit": True, "time_left": 1}
     assert commands(server) == {}
 
 
@@ -240,6 +241,13 @@ def test_a_user_with_no_rights_but_to_limit(backend: str, start: Any) -> None:
         assert statuses(Client(), "/", 4) == [200, 200, 200, 429]
         assert Client().get("/usage").json()["limit"] == 2
         assert run_checks(tags=["caches"]) == []
+
+
+@BACKENDS
+def test_tls(backend: str, certificates: Certificates, start: Any) -> None:
+    server = start(Server, certificates=certificates)
+    with using(cache(server.tls_url, backend)):
+        assert statuses(Client(), "/", 4) == [200, 200, 200, 429]
 
 
 def test_options_of_the_connection_pool(start: Any) -> None:

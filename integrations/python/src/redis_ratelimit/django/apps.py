@@ -9,7 +9,7 @@ from django.core import checks
 
 
 class RateLimitConfig(AppConfig):
-    """Takes django-ratelimit over, where that is installed, and checks the cache that limits are kept in."""
+    """Takes django-ratelimit over, where that is installed, and checks the cache that its limits are asked from."""
 
     name = "redis_ratelimit.django"
     label = "redis_ratelimit"
@@ -17,10 +17,10 @@ class RateLimitConfig(AppConfig):
 
     def ready(self) -> None:
         """Django has loaded all apps."""
-        from .checks import check_cache
-
-        checks.register(check_cache, checks.Tags.caches)
+        # Without it, the app is there for its management command, and any cache will do.
         if importlib.util.find_spec("django_ratelimit") is not None:
+            from .checks import check_cache
             from .takeover import take_over
 
             take_over()
+            checks.register(check_cache, checks.Tags.caches)

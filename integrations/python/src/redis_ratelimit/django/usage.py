@@ -72,8 +72,8 @@ def get_usage(
     if period <= 0:
         raise ImproperlyConfigured("the period of a rate limit must be greater than 0")
     value = _value(key, group, request)
-    if limit == 0:
-        return Usage(count=1, limit=0, should_limit=True, time_left=period)
+    if limit <= 0:
+        return Usage(count=1, limit=limit, should_limit=True, time_left=period)
     checked = Rate.of(limit, period)
     decision = _ask(_key(group, value, checked, method), checked, increment)
     if decision is None:
