@@ -50,7 +50,7 @@ def eventually(probe: Callable[[], T], *, seconds: float = 30, what: str = "") -
             last = answer = probe()
             if answer:
                 return answer
-        except (redis.RedisError, redis.RedisClusterException, OSError, AssertionError) as error:
+        except (redis.RedisError, redis.exceptions.RedisClusterException, OSError, AssertionError) as error:
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or probe}: {last!r}")

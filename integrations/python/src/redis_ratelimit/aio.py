@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis.asyncio
 from redis.client import NEVER_DECODE
-from redis.exceptions import MaxConnectionsError, SlotNotCoveredError
+from redis.exceptions import MaxConnectionsError, RedisClusterException, SlotNotCoveredError
 
 from . import commands, connection
 from .classify import CLIENT_ERRORS, is_demotion
@@ -164,6 +164,11 @@ class AsyncRateLimiter(Limiter):
         except SlotNotCoveredError:
             # A cluster client looks for the owner of a slot again only when a node has sent it elsewhere.
             await client.nodes_manager.initialize()
+        except RedisClusterException:
+            # No node answers, and a cluster client may have forgotten where to look: the next call makes another.
+            if self._link.owned and self._link.take(client) is not None:
+                await client.aclose()
+            raise
         except CLIENT_ERRORS as error:
             if not is_demotion(error):
                 raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from redis.client import NEVER_DECODE
-from redis.exceptions import SlotNotCoveredError
+from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
 from . import commands, connection
 from .classify import CLIENT_ERRORS, is_demotion
@@ -189,6 +189,11 @@ class RateLimiter(Limiter):
         except SlotNotCoveredError:
             # A cluster client looks for the owner of a slot again only when a node has sent it elsewhere.
             client.nodes_manager.initialize()
+        except RedisClusterException:
+            # No node answers, and a cluster client may have forgotten where to look: the next call makes another.
+            if self._link.owned and self._link.take(client) is not None:
+                client.close()
+            raise
         except CLIENT_ERRORS as error:
             if not is_demotion(error):
                 raise

@@ -6,6 +6,7 @@ releases, and charge it again. Here it is sent at most once: what has no answer 
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,14 +30,6 @@ DEFAULT_TIMEOUT = 0.25
 """Seconds to wait for a connection, and for each answer."""
 
 SCHEMES = "redis://, rediss://, unix://, redis+sentinel://, rediss+sentinel://, redis+cluster://, rediss+cluster://"
-
-# With notices of maintenance, redis-py no longer looks whether a connection that lay idle has been closed meanwhile.
-try:
-    from redis.maint_notifications import MaintNotificationsConfig
-
-    _NO_MAINTENANCE = {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
-except ImportError:  # redis-py before 7
-    _NO_MAINTENANCE = {}
 
 # Where redis-py has a limit of its own, calls beyond it fail instead of waiting.
 _ANY_NUMBER = 2**31
@@ -108,13 +101,18 @@ class Family:
 
     def settings(self, timeout: float) -> dict[str, Any]:
         """Return what makes a client quick, keeps it from repeating, and from failing when many ask at a time."""
-        return {
+        settings = {
             "max_connections": _ANY_NUMBER,
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
             "retry": self.retry(NoBackoff(), 0),
-            **_NO_MAINTENANCE,
         }
+        if "maint_notifications_config" in inspect.signature(self.redis.__init__).parameters:
+            # With notices of maintenance, redis-py does not look whether an idle connection was closed meanwhile.
+            from redis.maint_notifications import MaintNotificationsConfig
+
+            settings["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+        return settings
 
 
 BLOCKING = Family(
@@ -159,10 +157,13 @@ class Link:
                 client = self._client
         return client
 
-    def take(self) -> Any:
-        """Return the client if there is one, and forget it. The next `get` makes another."""
+    def take(self, wanted: Any = None) -> Any:
+        """Return the client if there is one (and it is the one wanted), and forget it. The next `get` makes another."""
         with self._lock:
-            client, self._client = self._client, None
+            client = self._client
+            if wanted is not None and client is not wanted:
+                return None
+            self._client = None
         return client
 
 
