@@ -326,7 +326,7 @@ async def app(scope, receive, send):
             if kind == "lifespan.shutdown":
                 return
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    for _ in range(1 if scope["path"] == "/" else 1000):
+    for _ in range(1 if scope["path"] == "/" else 100):
         await send({"type": "http.response.body", "body": b"x", "more_body": True})
         if scope["path"] != "/":
             await asyncio.sleep(0.01)
