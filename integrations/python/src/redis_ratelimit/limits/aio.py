@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +39,8 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
     ) -> None:
         Common.__init__(self, key_prefix)
         Storage.__init__(self, uri, wrap_exceptions=wrap_exceptions)
+        if not isinstance(connection_pool, redis.asyncio.ConnectionPool | None):
+            raise ConfigurationError("connection_pool must be a redis.asyncio.ConnectionPool")
         try:
             if connection_pool is None:
                 url, options = limiter_address(uri, options)
@@ -167,7 +168,7 @@ class AsyncSlidingWindowRateLimiter(RateLimiter):
         """As `SlidingWindowRateLimiter.get_window_stats`."""
         key = self.key_for(item, identifiers)
         standing = self.storage.recent.find(key, item.get_expiry()) or await self.storage.look(key)
-        return WindowStats(math.ceil(standing.resets_at), max(0, item.amount - standing.used))
+        return standing.stats(item.amount)
 
     async def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """As `SlidingWindowRateLimiter.clear`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
+
+from limits.util import WindowStats
 
 from ..decision import Decision
 
@@ -21,6 +24,15 @@ class Standing:
     """Time since the epoch, in seconds: when a denied request would be granted, else when the whole quota is back."""
     seen_at: float
     """When that was, by the monotonic clock."""
+
+    def stats(self, limit: int) -> WindowStats:
+        """Return the standing as `limits` tells it.
+
+        The time is a whole second, rounded up, unless nothing is in use: Flask-Limiter cuts off fractions, and would
+        tell clients to come back too early.
+        """
+        reset_time = math.ceil(self.resets_at) if self.used else self.resets_at
+        return WindowStats(reset_time, max(0, limit - self.used))
 
     @classmethod
     def of(cls, decision: Decision | None, allowed_if_unused: bool = True) -> Standing:

@@ -50,6 +50,8 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
     ) -> None:
         Common.__init__(self, key_prefix)
         Storage.__init__(self, uri, wrap_exceptions=wrap_exceptions)
+        if not isinstance(connection_pool, redis.ConnectionPool | None):
+            raise ConfigurationError("connection_pool must be a redis.ConnectionPool")
         try:
             if connection_pool is None:
                 url, options = limiter_address(uri, options)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from limits import RateLimitItem
 from limits.storage import Storage
 from limits.strategies import RateLimiter
@@ -44,11 +42,11 @@ class SlidingWindowRateLimiter(RateLimiter):
         """Return when to come back, and the units that remain.
 
         The time is when the request would be granted, if the last answer was a denial; else when the whole quota is
-        back. It is a whole second, rounded up: Flask-Limiter cuts off fractions, and would send clients away too early.
+        back. It is a whole second, rounded up.
         """
         key = self.key_for(item, identifiers)
         standing = self.storage.recent.find(key, item.get_expiry()) or self.storage.look(key)
-        return WindowStats(math.ceil(standing.resets_at), max(0, item.amount - standing.used))
+        return standing.stats(item.amount)
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """Forget a limit."""

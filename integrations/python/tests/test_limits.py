@@ -1,0 +1,585 @@
+"""The storage and the strategies for limits: what is asked, how often, and what limits is told."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+import importlib
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import limits.aio.storage
+import limits.aio.strategies
+import limits.strategies
+import pytest
+import redis
+import redis.asyncio
+from kinds import PATIENT
+from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute, RateLimitItemPerSecond, parse
+from limits.errors import ConfigurationError, StorageError
+from limits.limits import Granularity
+from limits.storage import MemoryStorage, storage_from_string
+from servers import (
+    CLUSTER_DISCOVERY,
+    RATE_LIMIT_ONLY,
+    Certificates,
+    Cluster,
+    Sentinels,
+    Server,
+    eventually,
+)
+from test_outages import demoted, killed, password_changed
+
+from redis_ratelimit import ArgumentError, ModuleMissingError, RateLimitError, UnavailableError
+from redis_ratelimit.limits import GcraRateLimiter, SlidingWindowRateLimiter, address, naming
+
+FIVE = RateLimitItemPerMinute(5)
+NAMES = ["fixed-window", "moving-window", "sliding-window-counter", "rl-sliding-window", "rl-gcra"]
+CLASSES = ["FixedWindowRateLimiter", "MovingWindowRateLimiter", "SlidingWindowCounterRateLimiter"]
+
+
+def rl(url: str) -> str:
+    """The URI of a storage for what a URL of the client names."""
+    if url.startswith("unix:"):
+        return "rl+" + url
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.replace('rediss', 'rls').replace('redis', 'rl')}://{rest}"
+
+
+class Calling:
+    """Something of limits.aio that is called as its blocking twin."""
+
+    def __init__(self, real: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self.real = real
+        self._loop = loop
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.real, name)
+        if not inspect.iscoroutinefunction(inspect.unwrap(found)):
+            return found
+        return lambda *words, **options: self._loop.run_until_complete(found(*words, **options))
+
+
+class BlockingLimits:
+    """Makes storages and strategies of limits."""
+
+    strategies: Any = limits.strategies
+    scheme = ""
+    redis: Any = redis
+
+    def storage(self, uri: str, **options: Any) -> Any:
+        return storage_from_string(self.scheme + uri, **{"timeout": PATIENT, **options})
+
+    def strategy(self, name: str, storage: Any) -> Any:
+        """One of limits' classes, or what is looked up by a name."""
+        found = getattr(self.strategies, name, None) or self.strategies.STRATEGIES[name]
+        return found(storage)
+
+    def close(self) -> None:
+        pass
+
+
+class AsyncioLimits(BlockingLimits):
+    """Makes those of limits.aio, to be called as the others."""
+
+    strategies = limits.aio.strategies
+    scheme = "async+"
+    redis = redis.asyncio
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._made: list[Any] = []
+
+    def storage(self, uri: str, **options: Any) -> Any:
+        made = Calling(super().storage(uri, **options), self._loop)
+        self._made.append(made.real.limiter)
+        return made
+
+    def strategy(self, name: str, storage: Any) -> Any:
+        return Calling(super().strategy(name, storage.real), self._loop)
+
+    def close(self) -> None:
+        for limiter in self._made:
+            self._loop.run_until_complete(limiter.aclose())
+        self._loop.close()
+
+
+@pytest.fixture(params=[BlockingLimits, AsyncioLimits], ids=["blocking", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> Iterator[BlockingLimits]:
+    found = request.param()
+    yield found
+    found.close()
+
+
+class Commands:
+    """Counts what a server is asked."""
+
+    def __init__(self, *servers: Server) -> None:
+        self._servers = servers
+        for server in servers:
+            server.admin.config_resetstat()
+
+    def taken(self) -> dict[str, int]:
+        """What was called since the last time. Not what connections begin with, nor this."""
+        found: dict[str, int] = {}
+        for server in self._servers:
+            for name, numbers in server.admin.info("commandstats").items():
+                command = name.removeprefix("cmdstat_").upper()
+                if command.partition("|")[0] not in ("CLIENT", "CLUSTER", "COMMAND", "CONFIG", "HELLO", "INFO"):
+                    found[command] = found.get(command, 0) + numbers["calls"]
+            server.admin.config_resetstat()
+        return found
+
+
+def works(kind: BlockingLimits, storage: Any) -> bool:
+    """Whether hits are decided, by each strategy, and told about, with no more rights than RATE_LIMIT_ONLY."""
+    assert storage.check()
+    for name in CLASSES + NAMES:
+        strategy = kind.strategy(name, storage)
+        limit = parse("2/hour")
+        assert strategy.test(limit, "works", cost=2)
+        assert not strategy.test(limit, "works", cost=3)
+        assert [strategy.hit(limit, "works") for _ in range(3)] == [True, True, False]
+        assert not strategy.test(limit, "works")
+        stats = strategy.get_window_stats(limit, "works")
+        assert stats.remaining == 0
+        assert 1700 < stats.reset_time - time.time() <= 3601
+        strategy.clear(limit, "works")
+        assert strategy.get_window_stats(limit, "works").remaining == 2
+        assert abs(strategy.get_window_stats(limit, "works").reset_time - time.time()) < 60 or name in CLASSES
+    return True
+
+
+# Ways to a server
+
+
+def test_one_server(kind: BlockingLimits, start: Callable[..., Any]) -> None:
+    server = start(Server, tcp=True, password="admin", user=RATE_LIMIT_ONLY)
+    for uri in (rl(server.url), rl(server.tcp_url), f"rl://app:secret@127.0.0.1:{server.port}", rl(server.user_url)):
+        assert works(kind, kind.storage(uri))
+    # As limits takes it.
+    assert works(kind, kind.storage(f"rl://127.0.0.1:{server.port}", password="admin", socket_connect_timeout=30))
+
+
+def test_tls(kind: BlockingLimits, start: Callable[..., Any], certificates: Certificates) -> None:
+    server = start(Server, certificates=certificates, password="admin", user=RATE_LIMIT_ONLY)
+    assert works(kind, kind.storage(rl(server.tls_url)))
+    user = f"rls://app:secret@localhost:{server.tls_port}/0"
+    assert works(kind, kind.storage(user, ssl_ca_certs=certificates.authority))
+    assert not kind.storage(user).check()
+
+
+def test_sentinel(kind: BlockingLimits, start: Callable[..., Any]) -> None:
+    sentinels = start(Sentinels, password="admin", user=RATE_LIMIT_ONLY, sentinel_password="watch")
+    assert works(kind, kind.storage(rl(sentinels.url())))
+    assert works(kind, kind.storage(rl(sentinels.url(user="app:secret"))))
+    # As limits takes it.
+    hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in sentinels.sentinels)
+    options = {"service_name": "mymaster", "password": "admin", "sentinel_kwargs": {"password": "watch"}}
+    assert works(kind, kind.storage(f"rl+sentinel://{hosts}", use_replicas=False, **options))
+
+
+def test_sentinel_over_tls(kind: BlockingLimits, start: Callable[..., Any], certificates: Certificates) -> None:
+    sentinels = start(Sentinels, replicas=0, sentinels=1, certificates=certificates)
+    assert works(kind, kind.storage(rl(sentinels.url())))
+
+
+def test_cluster(kind: BlockingLimits, cluster: Cluster) -> None:
+    storage = kind.storage(rl(cluster.url()))
+    assert works(kind, storage)
+    strategy = kind.strategy("fixed-window", storage)
+    assert all(strategy.hit(FIVE, str(user)) for user in range(50))
+    assert [node.admin.dbsize() for node in cluster.nodes] != [50, 0, 0]
+    assert storage.reset() == 50
+    assert [node.admin.dbsize() for node in cluster.nodes] == [0, 0, 0]
+
+
+def test_a_cluster_with_a_password_a_user_and_tls(
+    kind: BlockingLimits, start: Callable[..., Any], certificates: Certificates
+) -> None:
+    cluster = start(Cluster, password="admin", user=f"{RATE_LIMIT_ONLY} {CLUSTER_DISCOVERY}", certificates=certificates)
+    assert works(kind, kind.storage(rl(cluster.url())))
+    assert works(kind, kind.storage(rl(cluster.url(user="app:secret"))))
+
+
+def test_a_pool_of_connections(kind: BlockingLimits, start: Callable[..., Any]) -> None:
+    server = start(Server, user=RATE_LIMIT_ONLY)
+    pool = kind.redis.ConnectionPool.from_url(server.user_url)
+    assert works(kind, kind.storage("rl://", connection_pool=pool))
+    with pytest.raises(ConfigurationError, match="ConnectionPool"):
+        kind.storage("rl://", connection_pool=object())
+
+
+@pytest.mark.parametrize(
+    ("uri", "options", "text"),
+    [
+        ("rl+sentinel://localhost:26379", {}, "names the service"),
+        ("rl://localhost:port", {}, "bad Redis URL"),
+        ("rl://localhost?colour=red", {}, "colour"),
+        ("rl://localhost", {"colour": "red"}, "colour"),
+        ("rl://localhost", {"timeout": 0}, "timeout"),
+        ("rl+cluster://localhost/1", {}, "only database 0"),
+        ("rl+proxy://localhost", {}, "unknown storage scheme"),
+    ],
+)
+def test_a_uri_or_an_option_that_is_none(kind: BlockingLimits, uri: str, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=text):
+        kind.storage(uri, **options)
+
+
+# Commands
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_with_the_classes_of_limits_each_call_is_one_command(name: str, kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy(name, kind.storage(rl(server.url)))
+    commands = Commands(server)
+    for granted in (True, True, False):
+        assert strategy.hit(parse("2/minute"), "ann") is granted
+        assert commands.taken() == {"RL.CHECK": 1}
+    strategy.test(parse("2/minute"), "ann")
+    assert commands.taken() == {"RL.PEEK": 1}
+    assert strategy.clear(parse("2/minute"), "ann") is None
+    assert commands.taken() == {"RL.RESET": 1}
+    strategy.get_window_stats(parse("2/minute"), "bob")
+    assert commands.taken() == {"RL.PEEK": 1}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hit_and_what_is_told_about_it_is_one_command(name: str, server: Server) -> None:
+    strategy = limits.strategies.STRATEGIES[name](storage_from_string(rl(server.url), timeout=PATIENT))
+    decision = "RL.GCRA" if name == "rl-gcra" else "RL.CHECK"
+    commands = Commands(server)
+    for remaining in (3, 2, 1, 0, 0):
+        strategy.hit(parse("4/hour"), "ann")
+        assert strategy.get_window_stats(parse("4/hour"), "ann").remaining == remaining
+        assert strategy.get_window_stats(parse("4/hour"), "ann").remaining == remaining
+        assert commands.taken() == {decision: 1}
+    # A test is always asked, and tells where the window stands as well.
+    assert not strategy.test(parse("4/hour"), "ann")
+    assert not strategy.test(parse("4/hour"), "ann")
+    assert strategy.get_window_stats(parse("4/hour"), "ann").remaining == 0
+    assert commands.taken() == {"RL.PEEK": 2}
+    # What was forgotten needs no question either.
+    strategy.clear(parse("4/hour"), "ann")
+    assert strategy.get_window_stats(parse("4/hour"), "ann").remaining == 4
+    assert commands.taken() == {"RL.RESET": 1}
+    # Nothing is known of others.
+    assert strategy.get_window_stats(parse("4/hour"), "bob").remaining == 4
+    assert strategy.get_window_stats(parse("3/hour"), "ann").remaining == 3
+    assert commands.taken() == {"RL.PEEK": 2}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_hit_and_what_is_told_about_it_is_one_command_with_asyncio(name: str, server: Server) -> None:
+    storage: Any = storage_from_string("async+" + rl(server.url), timeout=PATIENT)
+    strategy = limits.aio.strategies.STRATEGIES[name](storage)
+    commands = Commands(server)
+
+    async def request(user: str) -> int:
+        await strategy.hit(parse("4/hour"), user)
+        # Everybody has hit before anybody asks.
+        await asyncio.sleep(0.1)
+        return (await strategy.get_window_stats(parse("4/hour"), user)).remaining
+
+    answers = await asyncio.gather(*[request("ann") for _ in range(3)], request("bob"))
+    assert sorted(answers) == [1, 2, 3, 3]
+    assert commands.taken() == {"RL.GCRA" if name == "rl-gcra" else "RL.CHECK": 4}
+    await storage.limiter.aclose()
+
+
+def test_each_thread_is_told_about_its_own_hit(server: Server) -> None:
+    strategy = limits.strategies.STRATEGIES["fixed-window"](storage_from_string(rl(server.url), timeout=PATIENT))
+    everybody_has_hit = threading.Barrier(10)
+    answers = []
+
+    def request() -> None:
+        strategy.hit(parse("20/hour"), "ann")
+        everybody_has_hit.wait(60)
+        answers.append(strategy.get_window_stats(parse("20/hour"), "ann").remaining)
+
+    commands = Commands(server)
+    threads = [threading.Thread(target=request) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == list(range(10, 20))
+    assert commands.taken() == {"RL.CHECK": 10}
+
+
+def test_a_denial_is_told_about_in_another_thread(server: Server) -> None:
+    strategy = limits.strategies.STRATEGIES["fixed-window"](storage_from_string(rl(server.url), timeout=PATIENT))
+    assert strategy.hit(parse("1/hour"), "ann")
+    commands = Commands(server)
+    for call in (
+        lambda: strategy.hit(parse("1/hour"), "ann"),
+        lambda: strategy.get_window_stats(parse("1/hour"), "ann"),
+    ):
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+    assert commands.taken() == {"RL.CHECK": 1}
+
+
+def test_what_is_remembered_does_not_outlive_a_second_or_a_tenth_of_the_window(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage: Any = storage_from_string(rl(server.url), timeout=PATIENT)
+    strategy = limits.strategies.STRATEGIES["fixed-window"](storage)
+    now = time.monotonic()
+    monkeypatch.setattr("redis_ratelimit.limits.standing.time.monotonic", lambda: now)
+    for limit, fresh in ((parse("5/hour"), 1.0), (parse("5/2 seconds"), 0.2)):
+        commands = Commands(server)
+        strategy.hit(limit, "ann")
+        now += fresh
+        strategy.get_window_stats(limit, "ann")
+        assert commands.taken() == {"RL.CHECK": 1}
+        now += 0.001
+        strategy.get_window_stats(limit, "ann")
+        assert commands.taken() == {"RL.PEEK": 1}
+    # A reset forgets what is remembered, too.
+    strategy.hit(FIVE, "ann")
+    storage.reset()
+    assert strategy.get_window_stats(FIVE, "ann").remaining == 5
+
+
+def test_the_commands_word_for_word(kind: BlockingLimits, server: Server) -> None:
+    storage = kind.storage(rl(server.url))
+    storage.check()
+    with server.admin.monitor() as monitor:
+        for name in [*CLASSES, "fixed-window"]:
+            kind.strategy(name, storage).hit(parse("5 per 2 minute"), "192.0.2.1", "login", cost=2)
+            assert monitor.next_command()["command"] == (
+                "RL.CHECK rl:limits:LIMITER/192.0.2.1/login/5/2/minute 5 120 COST 2"
+            )
+        kind.strategy("rl-gcra", storage).hit(parse("5/second"), "ann")
+        assert monitor.next_command()["command"] == "RL.GCRA rl:limits:LIMITER/ann/5/1/second/gcra 5 1"
+        kind.strategy("fixed-window", storage).test(parse("5/second"), "ann")
+        assert monitor.next_command()["command"] == "RL.PEEK rl:limits:LIMITER/ann/5/1/second"
+
+
+# Decisions
+
+
+@pytest.mark.parametrize("name", CLASSES + NAMES)
+def test_costs(name: str, kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy(name, kind.storage(rl(server.url)))
+    assert not strategy.hit(FIVE, "ann", cost=6)
+    assert strategy.hit(FIVE, "ann", cost=3)
+    # All or none, and what is denied is not counted.
+    assert not strategy.hit(FIVE, "ann", cost=3)
+    assert strategy.get_window_stats(FIVE, "ann").remaining == 2
+    assert strategy.test(FIVE, "ann", cost=2)
+    assert not strategy.test(FIVE, "ann", cost=3)
+    assert strategy.hit(FIVE, "ann", cost=2)
+    # A cost of nothing is always there.
+    assert strategy.hit(FIVE, "ann", cost=0)
+    assert strategy.get_window_stats(FIVE, "ann").remaining == 0
+    with pytest.raises(ArgumentError, match="cost must be an integer from 1"):
+        strategy.hit(FIVE, "ann", cost=-1)
+
+
+@pytest.mark.parametrize("name", CLASSES + NAMES)
+def test_a_limit_of_nothing_is_never_granted(name: str, kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy(name, kind.storage(rl(server.url)))
+    nothing = RateLimitItemPerMinute(0)
+    assert not strategy.hit(nothing, "ann")
+    assert not strategy.test(nothing, "ann")
+    assert strategy.get_window_stats(nothing, "ann").remaining == 0
+    assert server.admin.dbsize() == 0
+
+
+@pytest.mark.parametrize("name", CLASSES + NAMES)
+def test_limits_that_the_server_does_not_take(name: str, kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy(name, kind.storage(rl(server.url)))
+    with pytest.raises(ArgumentError, match="limit must be an integer from 1 to 4294967295"):
+        strategy.hit(RateLimitItemPerMinute(2**32), "ann")
+    with pytest.raises(ArgumentError, match="window must be from 1 ms to 10 years"):
+        strategy.hit(RateLimitItemPerDay(5, 4000), "ann")
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "fixed-window"])
+def test_never_more_than_the_limit_in_any_window(name: str, server: Server) -> None:
+    """A fixed window would grant twice the limit around its boundary."""
+    strategy = BlockingLimits().strategy(name, BlockingLimits().storage(rl(server.url)))
+    limit = RateLimitItemPerSecond(5)
+    granted = []
+    until = time.monotonic() + 2.5
+    while time.monotonic() < until:
+        asked = time.monotonic()
+        if strategy.hit(limit, "ann"):
+            granted.append((asked, time.monotonic()))
+    assert len(granted) >= 5
+    # Decided somewhere between the two times: what is surely within less than a second.
+    for first, later in zip(granted, granted[5:], strict=False):
+        assert later[1] - first[0] >= 1
+
+
+def test_all_threads_together_get_the_limit(server: Server) -> None:
+    strategy = BlockingLimits().strategy("fixed-window", BlockingLimits().storage(rl(server.url)))
+    granted = []
+
+    def hammer() -> None:
+        granted.extend(strategy.hit(parse("100/hour"), "ann") for _ in range(25))
+
+    threads = [threading.Thread(target=hammer) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(granted), sum(granted)) == (250, 100)
+
+
+def test_gcra_gives_units_back_one_by_one(kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy("rl-gcra", kind.storage(rl(server.url)))
+    limit = parse("3600/hour")
+    assert strategy.hit(limit, "ann", cost=3600)
+    assert not strategy.hit(limit, "ann", cost=2)
+    assert strategy.get_window_stats(limit, "ann").reset_time - time.time() <= 3
+    assert eventually(lambda: strategy.hit(limit, "ann"), seconds=20)
+    # It has keys of its own, so that a change of the strategy is no error.
+    assert kind.strategy("fixed-window", kind.storage(rl(server.url))).hit(limit, "ann")
+
+
+class Mine(RateLimitItem):
+    """A limit whose key does not tell it."""
+
+    GRANULARITY = Granularity(60, "turn")
+
+    def key_for(self, *identifiers: Any) -> str:
+        return "/".join(identifiers)
+
+
+def test_a_key_that_does_not_tell_its_limit(kind: BlockingLimits, server: Server) -> None:
+    storage = kind.storage(rl(server.url))
+    strategy = kind.strategy("FixedWindowRateLimiter", storage)
+    assert [strategy.hit(Mine(2), "ann") for _ in range(3)] == [True, True, False]
+    # Then denials count, too.
+    assert storage.get("ann") == 3
+    assert strategy.get_window_stats(Mine(2), "ann").remaining == 0
+    # By name, the limit is always known.
+    strategy = kind.strategy("fixed-window", storage)
+    assert [strategy.hit(Mine(2), "bob") for _ in range(3)] == [True, True, False]
+    assert storage.get("bob") == 2
+
+
+# Keys
+
+
+def test_keys(kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy("fixed-window", kind.storage(rl(server.url)))
+    strategy.hit(FIVE, "192.0.2.1", "login")
+    strategy.hit(FIVE, "2001:db8::1", "{login}\r\n%")
+    strategy.hit(FIVE, "x" * 1000)
+    assert {key.partition("=")[0] for key in server.admin.scan_iter()} == {
+        "rl:limits:LIMITER/192.0.2.1/login/5/1/minute",
+        "rl:limits:LIMITER/2001%3Adb8%3A%3A1/%7Blogin%7D%0D%0A%25/5/1/minute",
+        "rl:limits:%",
+    }
+    assert not strategy.hit(FIVE, "x" * 1000, cost=5)
+    assert strategy.hit(FIVE, "x" * 1001, cost=5)
+
+
+def test_a_reset_forgets_all_keys_of_its_prefix_and_no_others(kind: BlockingLimits, server: Server) -> None:
+    def hits(prefix: str, number: int) -> Any:
+        storage = kind.storage(rl(server.url), key_prefix=prefix)
+        strategy = kind.strategy("fixed-window", storage)
+        assert all(strategy.hit(FIVE, str(user)) for user in range(number))
+        return storage
+
+    ours = hits("rl:[a*b?c]", 1200)
+    hits("rl:a", 1)
+    hits("rl:b", 1)
+    server.admin.set("rl:other", "1")
+    assert ours.reset() == 1200
+    assert ours.reset() == 0
+    assert server.admin.dbsize() == 3
+
+
+def test_a_reset_needs_a_right_of_its_own(kind: BlockingLimits, start: Callable[..., Any]) -> None:
+    server = start(Server, user=RATE_LIMIT_ONLY)
+    storage = kind.storage(rl(server.user_url))
+    kind.strategy("fixed-window", storage).hit(FIVE, "ann")
+    with pytest.raises(UnavailableError) as caught:
+        storage.reset()
+    assert caught.value.reason == "NOPERM"
+    server.run("ACL SETUSER app +scan")
+    assert storage.reset() == 1
+
+
+# Failures
+
+
+@pytest.mark.parametrize("name", CLASSES + NAMES)
+def test_errors_are_those_of_this_package_or_wrapped_as_limits_promises(
+    name: str, kind: BlockingLimits, start: Callable[..., Any]
+) -> None:
+    server = start(Server, user=RATE_LIMIT_ONLY)
+    for wrapped in (False, True):
+        storage = kind.storage(rl(server.user_url), wrap_exceptions=wrapped)
+        strategy = kind.strategy(name, storage)
+        calls = [
+            lambda: strategy.hit(FIVE, "ann"),  # noqa: B023
+            lambda: strategy.test(FIVE, "ann"),  # noqa: B023
+            lambda: strategy.get_window_stats(FIVE, "bob"),  # noqa: B023
+            lambda: strategy.clear(FIVE, "ann"),  # noqa: B023
+            storage.reset,
+        ]
+        for fails, reason in ((killed, "CONNECTION"), (password_changed, "WRONGPASS")):
+            with fails(server):
+                assert not storage.check()
+                for call in calls:
+                    with pytest.raises(StorageError if wrapped else RateLimitError) as caught:
+                        call()
+                    error = caught.value.storage_error if wrapped else caught.value
+                    assert error.reason == reason
+            assert storage.check()
+            assert strategy.hit(FIVE, "ann")
+
+
+def test_a_server_that_grants_nothing_is_not_healthy(kind: BlockingLimits, start: Callable[..., Any]) -> None:
+    server = start(Server)
+    storage = kind.storage(rl(server.url))
+    assert storage.check()
+    with demoted(server):
+        assert not storage.check()
+    assert storage.check()
+    without = kind.storage(rl(start(Server, load_module=False).url))
+    assert not without.check()
+    with pytest.raises(ModuleMissingError, match="loadmodule"):
+        kind.strategy("fixed-window", without).hit(FIVE, "ann")
+
+
+# The registry
+
+
+def test_other_storages_get_what_they_always_got() -> None:
+    for module, memory in (
+        (limits.strategies, MemoryStorage()),
+        (limits.aio.strategies, limits.aio.storage.MemoryStorage()),
+    ):
+        for name, theirs in (
+            ("fixed-window", "FixedWindowRateLimiter"),
+            ("moving-window", "MovingWindowRateLimiter"),
+            ("sliding-window-counter", "SlidingWindowCounterRateLimiter"),
+            ("rl-sliding-window", "MovingWindowRateLimiter"),
+            ("rl-gcra", "MovingWindowRateLimiter"),
+        ):
+            strategies: Any = module
+            assert type(strategies.STRATEGIES[name](memory)) is getattr(strategies, theirs)
+
+
+def test_our_strategies_need_our_storages() -> None:
+    for strategy in (SlidingWindowRateLimiter, GcraRateLimiter):
+        with pytest.raises(NotImplementedError, match="rl://"):
+            strategy(MemoryStorage())
+
+
+@pytest.mark.parametrize("module", [address, naming], ids=["address", "naming"])
+def test_the_examples_of_the_modules(module: Any) -> None:
+    assert doctest.testmod(module).failed == 0
+    assert importlib.import_module("redis_ratelimit.limits").__doc__
