@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::keys::{Keys, Order, Sizes};
 use super::request::{Request, key};
 use super::scripts;
+use super::statistics::Summary;
 use super::target::Target;
 use super::wire::{Mark, Stream, Wanted};
 use super::workloads::Workload;
@@ -128,10 +129,10 @@ impl Job {
             stream.mark();
         }
         let marks = target.pipe.run("looking", &mut stream).marks;
-        let between = Look::between(marks[0], marks[100]);
+        let looks = marks.windows(2).map(|pair| Look::between(pair[0], pair[1]));
         Look {
-            cpu: between.cpu / 100.0,
-            wall: between.wall / 100.0,
+            cpu: Summary::of(looks.clone().map(|look| look.cpu)).median,
+            wall: Summary::of(looks.map(|look| look.wall)).median,
         }
     }
 

@@ -83,8 +83,9 @@ impl Workload {
         self.after(times, request)
     }
 
-    fn fresh(mut self) -> Self {
-        self.fresh = true;
+    /// Begins anew before each slice where so few keys would use up their room in the course of the rounds.
+    fn renewed(mut self) -> Self {
+        self.fresh |= self.keys == Keys::Thousand;
         self
     }
 
@@ -134,14 +135,10 @@ pub const FULL: usize = 33;
 
 /// `RL.CHECK` on top of 32 groups, so that two of them join. There is room for `limit - FULL` of them.
 pub fn full(name: &str, keys: Keys, limit: u32) -> Workload {
-    let full = Workload::new(name, keys, format!("RL.CHECK {{key}} {limit} 1h"))
+    Workload::new(name, keys, format!("RL.CHECK {{key}} {limit} 1h"))
         .granted()
-        .after_itself(FULL);
-    if keys == Keys::Thousand {
-        full.fresh()
-    } else {
-        full
-    }
+        .after_itself(FULL)
+        .renewed()
 }
 
 pub fn eight_windows(limit: u32) -> String {
@@ -280,6 +277,7 @@ pub fn all() -> Vec<Workload> {
             )
             .granted()
             .after(1, entries(50))
+            .renewed()
             .weight(8),
         ]);
     }
