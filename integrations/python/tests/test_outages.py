@@ -378,8 +378,8 @@ def test_giving_up_takes_no_longer_than_the_timeout(how: str, start: Any, limite
         with server.paused():
             began = time.monotonic()
             assert limiter.check(KEY, "5/m").degraded == "TIMEOUT"
-    # One timeout, and whatever a busy machine needs; redis-py by itself takes many seconds.
-    assert time.monotonic() - began < 3
+    # One timeout, and whatever a busy machine needs. By itself redis-py takes ten times five seconds.
+    assert time.monotonic() - began < 10
 
 
 def test_a_demoted_server_is_asked_no_more_when_another_can_be_reached(
