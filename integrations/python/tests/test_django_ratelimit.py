@@ -29,6 +29,8 @@ from redis_ratelimit.django.connection import limiter  # isort: skip
 BACKENDS = pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGO], ids=["django-redis", "Django's own"])
 # What redis-py asks when it connects.
 GREETINGS = {"hello", "auth", "select", "client|setinfo", "config|resetstat", "info", "flushall", "ping"}
+# The user of Server(user=...), in a way that every release of django-redis knows.
+APP = {"PASSWORD": "secret", "CONNECTION_POOL_KWARGS": {"username": "app"}}
 factory = RequestFactory()
 
 
@@ -261,7 +263,7 @@ def test_caches_of_one_address_and_different_users(start: Any) -> None:
     """As where the limits have a user of their own."""
     server = start(Server, password="secret", user=RATE_LIMIT_ONLY)
     url = f"unix://{server.socket}"
-    caches = {"default": cache(url, PASSWORD="secret"), "limits": cache(url, USERNAME="app", PASSWORD="secret")}
+    caches = {"default": cache(url, PASSWORD="secret"), "limits": cache(url, **APP)}
     with override_settings(CACHES=caches, RATELIMIT_USE_CACHE="limits"):
         django_caches["default"].set("something", "else")
         usage()
@@ -304,8 +306,8 @@ OUTAGES: dict[str, tuple[Callable[[Server], AbstractContextManager[None]], list[
     "loading": (loading, ["save 3600 1000000"], {}),
     "full": (configured("maxmemory", "1", "0"), [], {}),
     "password wanted": (password_wanted, [], {}),
-    "wrong password": (password_changed, [], {"USERNAME": "app", "PASSWORD": "secret"}),
-    "no rights": (key_forbidden, [], {"USERNAME": "app", "PASSWORD": "secret"}),
+    "wrong password": (password_changed, [], APP),
+    "no rights": (key_forbidden, [], APP),
 }
 
 
