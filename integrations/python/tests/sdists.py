@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +26,7 @@ def sdist(project: str) -> Path:
             with tempfile.TemporaryDirectory(dir=target) as directory:
                 _download(f"{project}=={version(project)}", directory)
                 [archive] = Path(directory).glob("*.tar.gz")
-                with tarfile.open(archive) as opened:
-                    opened.extractall(directory, filter="data")
+                shutil.unpack_archive(archive, directory)
                 [unpacked] = (path for path in Path(directory).iterdir() if path.is_dir())
                 unpacked.rename(found)
     return found
