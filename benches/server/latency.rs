@@ -13,15 +13,10 @@ use super::slices::Job;
 use super::statistics::{Summary, quantile};
 use super::target::Target;
 use super::wire::{Wanted, first_integer, length};
-use super::workloads::{
-    CHECK_100_FULL, CHECK_DENIED, GCRA_GRANTED, SET, Workload, base, check_denied, full,
-    gcra_granted,
-};
+use super::workloads::{CHECK_100_FULL, Workload, base, check_denied, full, gcra_granted};
 
 pub const CONNECTIONS: [usize; 3] = [1, 50, 500];
 pub const SHARES: [f64; 3] = [0.5, 0.99, 0.999];
-/// The rows, in order.
-pub const NAMES: [&str; 5] = ["INCR", SET, GCRA_GRANTED, CHECK_100_FULL, CHECK_DENIED];
 
 /// One kind of request on some connections.
 #[derive(Clone, Debug)]

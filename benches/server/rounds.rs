@@ -23,8 +23,6 @@ pub struct Row {
     pub ratio: Summary,
     /// The same of each round.
     pub ratios: Vec<f64>,
-    /// The time of day for each request, as a multiple of the base's.
-    pub wall_ratio: Summary,
     /// The bytes of its state, where that is a string.
     pub state: Option<usize>,
     /// The share of replies that began with 0, where that was counted.
@@ -50,8 +48,8 @@ struct Group {
 struct Measured {
     job: Job,
     samples: Vec<Sample>,
-    /// To the bases beside it: of the processor, and of the day.
-    ratios: Vec<(f64, f64)>,
+    /// To the bases beside it.
+    ratios: Vec<f64>,
 }
 
 impl Measured {
@@ -76,9 +74,8 @@ impl Measured {
             cpu: of(|sample| sample.cpu),
             throughput: of(|sample| 1e9 / sample.wall),
             zeros: of(|sample| sample.zeros).median,
-            ratio: Summary::of(self.ratios.iter().map(|ratio| ratio.0)),
-            wall_ratio: Summary::of(self.ratios.iter().map(|ratio| ratio.1)),
-            ratios: self.ratios.iter().map(|ratio| ratio.0).collect(),
+            ratio: Summary::of(self.ratios.iter().copied()),
+            ratios: self.ratios,
             state: self.job.state_length(target),
             name: self.job.workload.name,
             keys: self.job.workload.keys,
@@ -140,13 +137,9 @@ impl Group {
             let job = &mut self.jobs[(at + round) % count];
             let sample = job.slice(target);
             let next = self.base.slice(target);
-            job.ratios.push((
-                2.0 * sample.cpu / (base.cpu + next.cpu),
-                2.0 * sample.wall / (base.wall + next.wall),
-            ));
+            job.ratios.push(2.0 * sample.cpu / (base.cpu + next.cpu));
             // The base beside itself: how much of a ratio is noise.
-            let ratios = (next.cpu / base.cpu, next.wall / base.wall);
-            self.base.ratios.push(ratios);
+            self.base.ratios.push(next.cpu / base.cpu);
             base = next;
         }
     }
