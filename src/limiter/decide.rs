@@ -297,7 +297,7 @@ impl<A: Algorithm> Limiter<A> {
         if granted > 0 {
             self.algorithm.charge(granted, now);
             self.touched = true;
-        } else if meters.can_never(demand, now) {
+        } else if meters.can_never(demand) {
             self.moved = false;
         } else if let Some(block) = demand.block
             && self.lockout.is_zero()

@@ -95,9 +95,8 @@ impl<M: Meter> Meters<'_, M> {
     }
 
     /// Whether one of them can never grant `demand`.
-    pub(super) fn can_never(&self, demand: &Demand, now: Instant) -> bool {
-        self.iter()
-            .any(|meter| wait(meter, demand, now) == RetryAfter::Never)
+    pub(super) fn can_never(&self, demand: &Demand) -> bool {
+        demand.mode == Mode::AllOrNothing && self.iter().any(|meter| demand.cost > meter.limit())
     }
 
     /// The reply when `granted` units are (or would be) granted. Every field is that of one meter, the binding one:
