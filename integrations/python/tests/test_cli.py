@@ -368,7 +368,8 @@ def test_secrets_are_never_shown(start: Any, words: list[str], more: dict[str, s
     server = start(Server, tcp=True, password="s3cret")
     at = f"127.0.0.1:{server.port}"
     result = ratelimit(
-        *(word.replace("{at}", at) for word in words), **{name: value.replace("{at}", at) for name, value in more.items()}
+        *(word.replace("{at}", at) for word in words),
+        **{name: value.replace("{at}", at) for name, value in more.items()},
     )
     assert result.returncode in (1, 2)
     assert len(result.stderr.splitlines()) == 1
