@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from typing import Any
 
 import httpx
 import pytest
 from servers import RATE_LIMIT_ONLY, Cluster, Sentinels, Server, eventually
 
-from redis_ratelimit import RateLimiter, key
+from redis_ratelimit import RateLimiter, cli, key
 from redis_ratelimit.admin import Filter
 from redis_ratelimit.escapes import printable, unprintable
 from redis_ratelimit.multilevel import Level, MultiLevelLimiter
@@ -397,7 +398,12 @@ def test_wrong_usage_is_one_line_and_another_code(words: list[str]) -> None:
     failed(*words, code=2)
 
 
-def test_help_is_there_and_the_script_is_installed() -> None:
+def test_the_script_is_installed() -> None:
+    [script] = entry_points(group="console_scripts", name="ratelimit")
+    assert script.load() is cli.main
+
+
+def test_help_is_there() -> None:
     for words in (["--help"], ["reset", "--help"]):
         result = ratelimit(*words)
         assert result.returncode == 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,8 +20,12 @@ from redis_ratelimit import (
     Rate,
     RateLimiter,
     UnavailableError,
+    admin,
+    asgi,
+    escapes,
     key,
 )
+from redis_ratelimit import multilevel as multilevel_module
 from redis_ratelimit.multilevel import AsyncMultiLevelLimiter, Level, MultiLevelLimiter
 
 ANN = {"ip": "192.0.2.1", "user": "ann"}
@@ -49,6 +55,14 @@ def commands_of(*servers: Server) -> dict[str, int]:
 
 def used(limits: Any, level: str, value: str) -> list[int]:
     return [window.used if window else 0 for window in limits.info(level, value).values()]
+
+
+@pytest.mark.parametrize("module", [multilevel_module, admin, asgi, escapes], ids=lambda module: module.__name__)
+def test_the_examples_of_the_modules(module: ModuleType, server: Server) -> None:
+    with RateLimiter.from_url(server.url, timeout=20) as limiter:
+        result = doctest.testmod(module, extraglobs={"limiter": limiter})
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 # One server

@@ -27,7 +27,8 @@ its longest window is the level's own, ``rl:login:user:ann``, and each shorter o
 ``RL.REFUND`` takes the units granted last. Between the two commands another caller may have been granted some. Units
 are equal, so their number is right at every moment, and nobody is admitted above it. Only their dates are exchanged:
 the unit that stays is the older one, and leaves the window earlier by the time between the two commands, some
-milliseconds.
+milliseconds. Where ours is gone by then (the key was reset, evicted or lost in a failover, or the window is shorter
+than that time), another caller's unit is given back in its place.
 
 The failure policy is that of the limiter. With ``atomic=False``, ``open`` lets the levels pass that do not answer while
 the others still decide; ``closed`` and ``raise`` end at the first, and give back what the earlier ones granted.
