@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -85,7 +84,7 @@ class Site:
 
     def client(self, address: str = "127.0.0.1", *, timeout: float = PATIENT, **options: object) -> httpx.Client:
         """Return a browser, or another program, at an address of 127.0.0.0/8. It follows no redirects."""
-        transport = httpx.HTTPTransport(local_address=address)
+        transport = httpx.HTTPTransport(local_address=address, verify=False)
         return httpx.Client(base_url=self.url, transport=transport, timeout=timeout, **options)  # type: ignore[arg-type]
 
     @property
@@ -99,8 +98,7 @@ class Site:
         return Counter(line.split()[0] for line in self._accesses.read_text().splitlines())
 
     def close(self) -> None:
-        # At once: nothing is under way.
-        self._process.send_signal(signal.SIGQUIT)
+        self._process.terminate()
         try:
             self._process.wait(30)
         except subprocess.TimeoutExpired:
@@ -150,3 +148,14 @@ def unmet_requirements(example: Path) -> list[str]:
     wanted = [Requirement(line) for line in lines if not line.startswith(("#", "."))]
     assert len(wanted) > 1
     return [str(one) for one in wanted if not one.specifier.contains(version(one.name))]
+
+
+def migrated(example: Path, database: Path) -> Path:
+    """Make the empty database of a Django project, for its sites to copy."""
+    subprocess.run(
+        [sys.executable, "manage.py", "migrate", "--verbosity=0", "--skip-checks"],
+        cwd=example,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "DATABASE": str(database)},
+        check=True,
+    )
+    return database
