@@ -63,7 +63,7 @@ impl Plan {
     pub fn real(full: bool, peer: Option<Peer>) -> Self {
         Self {
             sizes: Sizes::REAL,
-            rounds: 30,
+            rounds: 24,
             rounds_with_listeners: 20,
             latency_rounds: 3,
             latency_calls: 60_000,
