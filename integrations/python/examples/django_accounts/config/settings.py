@@ -102,4 +102,5 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
 }
 
+TIME_ZONE = "UTC"
 USE_TZ = True

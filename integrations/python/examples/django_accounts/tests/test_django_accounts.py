@@ -5,17 +5,15 @@ from __future__ import annotations
 import email
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from servers import RATE_LIMIT_ONLY, Server, eventually
-from serving import Site, at_once, before_the_switch, unmet_requirements
+from serving import Site, at_once, before_the_switch, migrated, unmet_requirements
 from test_outages import killed, password_changed, paused
 
 HERE = Path(__file__).parents[1]
@@ -40,19 +38,18 @@ class Browser:
 
 
 class Accounts(Site):
-    """The application on a database of its own."""
+    """The application with a copy of a database, in a folder of its own."""
 
-    def __init__(self, redis_url: str, database: Path, *, folder: Path = HERE, **environment: str) -> None:
-        self.mails = database.parent / f"{database.name}.mails"
-        shutil.copy(database.parent.parent / "migrated", database)
+    def __init__(self, redis_url: str, database: Path, folder: Path, *, code: Path = HERE, **environment: str) -> None:
+        self.mails = folder / "mails"
         environment = {
             "REDIS_URL": redis_url,
             "REDIS_TIMEOUT": "20",
-            "DATABASE": str(database),
+            "DATABASE": shutil.copy(database, folder / "copy"),
             "MAIL_DIRECTORY": str(self.mails),
             **environment,
         }
-        super().__init__(folder, "config.wsgi", environment, ready="/login/")
+        super().__init__(code, "config.wsgi", environment, ready="/login/")
 
     def browser(self, address: str = "127.0.0.2") -> Browser:
         return Browser(self, address)
@@ -74,37 +71,20 @@ class Accounts(Site):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, shared_server: Server) -> Path:
-    """With an empty database."""
-    folder = tmp_path_factory.mktemp("accounts")
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity=0"],
-        cwd=HERE,
-        env={"REDIS_URL": shared_server.url, "REDIS_TIMEOUT": "20", "DATABASE": str(folder / "migrated")},
-        check=True,
-    )
-    return folder
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return migrated(HERE, tmp_path_factory.mktemp("accounts") / "database")
 
 
 @pytest.fixture
-def launch(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Accounts]]:
+def launch(database: Path, tmp_path: Path) -> Iterator[Callable[..., Accounts]]:
     """Start the application for one test alone: `launch(redis_url, RATELIMIT_FAIL_OPEN="1")`."""
-    sites = []
-    (folder / tmp_path.name).mkdir()
-
-    def launch(redis_url: str, **options: Any) -> Accounts:
-        sites.append(Accounts(redis_url, folder / tmp_path.name / f"database{len(sites)}", **options))
-        return sites[-1]
-
-    yield launch
-    for site in sites:
-        site.close()
+    with ExitStack() as stack:
+        yield lambda redis_url, **options: stack.enter_context(Accounts(redis_url, database, tmp_path, **options))
 
 
 @pytest.fixture(scope="module")
-def shared_site(folder: Path, shared_server: Server) -> Iterator[Accounts]:
-    (folder / "shared").mkdir()
-    with Accounts(shared_server.url, folder / "shared" / "database") as site:
+def shared_site(database: Path, shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accounts]:
+    with Accounts(shared_server.url, database, tmp_path_factory.mktemp("shared")) as site:
         yield site
 
 
@@ -272,7 +252,7 @@ def test_before_the_switch_it_is_the_same_application(
     launch: Callable[..., Accounts], start: Any, tmp_path: Path
 ) -> None:
     server = start(Server, load_module=False)
-    site = launch(server.url, folder=before_the_switch(HERE, tmp_path / "before"))
+    site = launch(server.url, code=before_the_switch(HERE, tmp_path / "before"))
     browser = site.browser()
     eventually(lambda: browser.post("/forgot/", email="ann@example.org").status_code == 429)
     assert LATER in browser.post("/forgot/", email="ann@example.org").text
