@@ -160,6 +160,7 @@ def test_escapes_are_read_back(text: bytes) -> None:
     [
         ("login", ("192.0.2.1",), "rl:login:192.0.2.1", True),
         ("login", ("192.0.2.1",), "rl:login:192.0.2.10", False),
+        ("login", ("192.0.2.1",), "rl:login:1192.0.2.1", False),
         ("login", ("192.0.2.1",), "rl:login:ip:192.0.2.1:1m", True),
         ("login:ip", ("192.0.2.1",), "rl:{rl}:login:ip:192.0.2.1:1m", True),
         ("log", (), "rl:login:192.0.2.1", False),

@@ -431,6 +431,22 @@ def test_an_answer_that_was_lost_is_not_given_back(start: Any, limiters: Blockin
     assert "rl.refund" not in commands_of(second)
 
 
+def test_a_level_that_was_let_pass_is_not_given_back(start: Any, limiters: Blocking, multilevel: Any) -> None:
+    """It was not charged: giving it back would take another caller's unit."""
+    cluster = start(Cluster, nodes=3)
+    subject, _, second = on_two_nodes(cluster)
+    levels = [Level("user", "9/h"), Level("ip", "2/h")]
+    limits = multilevel(limiters.from_url(cluster.url(), policy="open"), levels, atomic=False)
+    assert limits.check(subject).allowed
+    second.admin.config_set("maxmemory", 1)
+    passed = limits.check(subject)
+    assert (passed.allowed, passed.degraded) == (True, "OOM")
+    second.admin.config_resetstat()
+    assert limits.check(subject).refused == ("ip",)
+    assert "rl.refund" not in commands_of(second)
+    assert used(limits, "user", subject["user"]) == [1]
+
+
 def test_what_cannot_be_given_back_stays_charged(start: Any, limiters: Blocking, multilevel: Any) -> None:
     server = start(Server, user="~rl:* -@all +rl.check +rl.info")
     limits = multilevel(limiters.from_url(server.user_url), [Level("ip", "9/h"), Level("user", "1/h")], atomic=False)

@@ -27,7 +27,6 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Rates: TypeAlias = RateLike | Iterable[RateLike]
 
 _DECIDED = "redis_ratelimit.decided"
-_ANSWERING = "redis_ratelimit.answering"
 
 
 def client_address(scope: Scope, *, trusted_proxies: int = 0, ipv6_prefix: int = 64) -> str:
@@ -47,11 +46,6 @@ def decided(scope: Scope) -> list[LevelDecision]:
     """Return what has been decided about a request so far, by this middleware and by dependencies, in order."""
     found: list[LevelDecision] = scope.setdefault(_DECIDED, [])
     return found
-
-
-def answers(scope: Scope) -> bool:
-    """Whether a middleware will put the headers into the response."""
-    return bool(scope.get(_ANSWERING))
 
 
 def limiter_of(scope: Scope) -> AsyncRateLimiter:
@@ -186,10 +180,7 @@ class RateLimitMiddleware:
             await self.app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Another one that is further out adds all headers.
-        if not answers(scope):
-            send = _adding_headers(decided(scope), send)
-            scope[_ANSWERING] = True
+        send = _adding_headers(decided(scope), send)
         decision = await self._decide(scope)
         if decision is None or decision.allowed:
             await self.app(scope, receive, send)

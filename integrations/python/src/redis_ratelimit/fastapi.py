@@ -20,7 +20,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from .aio import AsyncRateLimiter
-from .asgi import answers, binding_rate, client_address, decided, limiter_of, quota_name
+from .asgi import binding_rate, client_address, decided, limiter_of, quota_name
 from .decision import Decision
 from .errors import ArgumentError
 from .keys import client_ip
@@ -96,9 +96,8 @@ class _Dependency:
         if not result.allowed:
             if connection.scope["type"] == "websocket":
                 raise WebSocketException(_POLICY_VIOLATION, "Too Many Requests")
-            # The middleware has its own; without it these are the response's.
-            raise TooManyRequests(result, {} if answers(connection.scope) else http_headers(decided(connection.scope)))
-        if response is not None and not answers(connection.scope):
+            raise TooManyRequests(result, http_headers(decided(connection.scope)))
+        if response is not None:
             response.headers.update(http_headers(decided(connection.scope)))
 
 
