@@ -1,4 +1,4 @@
-"""Applications under gunicorn, with several worker processes on a loopback port, as they run in production."""
+"""Applications under gunicorn or uvicorn, with several worker processes on a loopback port, as in production."""
 
 from __future__ import annotations
 
@@ -51,14 +51,7 @@ class Site:
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         with listener, open(self._errors, "ab") as errors:
             self._process = subprocess.Popen(
-                [
-                    *[sys.executable, "-m", "gunicorn", f"--bind=fd://{listener.fileno()}", f"--workers={workers}"],
-                    # Imported once, which is quicker than by each worker; workers that hang on busy machines live on.
-                    *["--preload", "--timeout=300", "--no-control-socket"],
-                    *[f"--access-logfile={self._accesses}", "--access-logformat=%(p)s %(s)s %(r)s"],
-                    *arguments,
-                    application,
-                ],
+                [sys.executable, "-m", *self._server(listener.fileno(), workers), *arguments, application],
                 cwd=directory,
                 env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
                 pass_fds=[listener.fileno()],
@@ -74,9 +67,18 @@ class Site:
             self.close()
             raise
 
+    def _server(self, descriptor: int, workers: int) -> list[str]:
+        """Return the module to run, and its arguments."""
+        return [
+            *["gunicorn", f"--bind=fd://{descriptor}", f"--workers={workers}"],
+            # Imported once, which is quicker than by each worker; workers that hang on busy machines live on.
+            *["--preload", "--timeout=300", "--no-control-socket"],
+            *[f"--access-logfile={self._accesses}", "--access-logformat=%(p)s %(s)s %(r)s"],
+        ]
+
     def _answers(self, client: httpx.Client, path: str) -> bool:
         if self._process.poll() is not None:
-            raise RuntimeError(f"gunicorn has ended:\n{self.errors}")
+            raise RuntimeError(f"the server has ended:\n{self.errors}")
         try:
             return client.get(path).status_code < 500
         except httpx.TransportError:
@@ -89,7 +91,7 @@ class Site:
 
     @property
     def errors(self) -> str:
-        """What gunicorn and the application have written."""
+        """What the server and the application have written."""
         return self._errors.read_text(errors="replace")
 
     @property
@@ -113,6 +115,31 @@ class Site:
         if kind is not None:
             print(self.errors)
         self.close()
+
+
+class AsyncSite(Site):
+    """An application under uvicorn: ``links:create_app`` with ``--factory`` among the arguments."""
+
+    def _server(self, descriptor: int, workers: int) -> list[str]:
+        logs = Path(self._logs.name, "logs.json")
+        accesses = {"class": "logging.FileHandler", "filename": str(self._accesses), "formatter": "access"}
+        logs.write_text(
+            json.dumps(
+                {
+                    "version": 1,
+                    "disable_existing_loggers": False,
+                    "formatters": {"access": {"format": "%(process)d %(message)s"}},
+                    "handlers": {"access": accesses, "errors": {"class": "logging.StreamHandler"}},
+                    "loggers": {"uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False}},
+                    "root": {"handlers": ["errors"], "level": "INFO"},
+                }
+            )
+        )
+        return [
+            *["uvicorn", f"--fd={descriptor}", f"--workers={workers}", f"--log-config={logs}"],
+            # Workers that hang on busy machines live on.
+            "--timeout-worker-healthcheck=300",
+        ]
 
 
 def at_once(number: int, ask: Callable[[int], T]) -> list[T]:
