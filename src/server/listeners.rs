@@ -10,9 +10,10 @@
 //! - A replica of whatever kind begins with a snapshot, and takes up what is replicated after it. A forked child writes
 //!   it; or the server itself, to a file that a replica begins with. The server tells of either before it carries out
 //!   another command.
-//! - A replica that comes back needs no snapshot where the server has a backlog. A backlog begins with a replica, which
-//!   has had its snapshot; or with the role of a replica, or with data loaded that came from a primary. The server tells
-//!   of these, too.
+//! - A replica that comes back needs no snapshot where the server has a backlog. A backlog begins with a replica that
+//!   waits for its snapshot. What it keeps from before the snapshot nobody can ask for: it belongs to a new history, whose
+//!   name is told with the snapshot. Or a backlog begins with the role of a replica, or with data loaded that came from a
+//!   primary. The server tells of these, too.
 //! - An append-only file is switched on by a change of the configuration, or begins with a role or a fork as above.
 //!
 //! In a cluster, whose slots move by other ways, the answer is never "nobody".
