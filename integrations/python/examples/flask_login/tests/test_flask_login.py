@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import shutil
 import threading
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 from servers import RATE_LIMIT_ONLY, Sentinels, Server, eventually
-from serving import WORKERS, Site, at_once
+from serving import WORKERS, Site, at_once, before_the_switch, unmet_requirements
 
 T = TypeVar("T")
 
@@ -376,21 +375,15 @@ def until_decided(ask: Callable[[], list[httpx.Response]]) -> list[httpx.Respons
 # What the README says
 
 
-def test_what_had_to_change_is_what_the_readme_says(server: Server, tmp_path: Path) -> None:
-    before = tmp_path / "before"
-    shutil.copytree(FOLDER, before, ignore=shutil.ignore_patterns("tests"))
-    block = re.search(r"^```diff\n(.*?)^```", (FOLDER / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert block is not None
-    _, name, *lines = [line for line in block[1].splitlines() if line]
-    assert [line[0] for line in lines] == ["+", "-", "+"]
-    imported, old, new = (line[1:] + "\n" for line in lines)
-    changed = before / name.removeprefix("+++ ")
-    text = changed.read_text()
-    assert text.count(imported) == text.count(new) == 1
-    changed.write_text(text.replace(imported, "").replace(new, old))
+def test_before_the_switch_it_is_the_same_application(server: Server, tmp_path: Path) -> None:
+    before = before_the_switch(FOLDER, tmp_path / "before")
     assert "redis_ratelimit" not in "".join(path.read_text() for path in before.glob("library/*.py"))
     with library(redis_url(server.url), tmp_path, folder=before) as site, site.client() as client:
         address = stranger()
         assert [RESET.ask(client, address).status_code for _ in range(4)] == [202, 202, 202, 429]
     # Flask-Limiter's own.
     assert server.admin.keys() == [f"LIMITS:LIMITER/{address}/accounts.password_reset/3/1/hour"]
+
+
+def test_the_requirements_are_met_by_what_is_tested() -> None:
+    assert unmet_requirements(FOLDER) == []
