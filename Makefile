@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-python test-matrix bench-instructions lint bench build clean
+.PHONY: help run demo test test-python test-matrix bench-instructions lint bench plots build clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -35,6 +35,9 @@ lint: ## Check formatting, clippy and rustdoc, with warnings as errors, and Pyth
 
 bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, PEER_MODULE=, PEER_COMMAND=)
 	@scripts/bench
+
+plots: ## Run the algorithms under bursts, overload and retries, and draw docs/pictures/ (Python 3.11 or later)
+	@scripts/plots
 
 build: ## Build the release library
 	@scripts/require cargo build
