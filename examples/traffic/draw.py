@@ -54,6 +54,7 @@ SCENARIOS = {
 
 
 def main(directory):
+    """Draw every picture."""
     for theme in THEMES:
         matplotlib.rcParams.update(style(THEMES[theme]))
         for name, title in SCENARIOS.items():
@@ -62,6 +63,7 @@ def main(directory):
 
 
 def style(colors):
+    """Return what all pictures of a theme share."""
     return {
         "svg.hashsalt": "redis-ratelimit",
         # Text stays text: smaller files, and it can be searched and read aloud.
@@ -88,6 +90,7 @@ def style(colors):
 
 
 def draw(directory, name, theme, make):
+    """Write the picture that `make` makes of the data."""
     data = (directory / f"{name}.csv").read_bytes()
     figure = make(list(csv.DictReader(data.decode().splitlines())), THEMES[theme])
     svg = io.StringIO()
@@ -103,7 +106,7 @@ def draw(directory, name, theme, make):
 
 
 def draw_scenario(title, rows, colors):
-    """A row for each limiter: what it admits of what is offered, and what each window of 60 s holds of it."""
+    """Draw a row for each limiter: what it admits of what is offered, and what each window of 60 s holds of it."""
     limiters = list(dict.fromkeys(row["limiter"] for row in rows))
     figure, axes = pyplot.subplots(len(limiters), 2, figsize=(9, 2 * len(limiters)), sharex=True, sharey="col")
     for limiter, (left, right) in zip(limiters, axes, strict=True):
@@ -135,6 +138,7 @@ def draw_scenario(title, rows, colors):
 
 
 def draw_requests(axis, seconds, colors):
+    """Draw what is admitted before what is offered."""
     starts = range(0, len(seconds), BAR)
     for column, color in (("offered", colors["offered"]), ("admitted", colors["good"])):
         bars = [sum(int(row[column]) for row in seconds[start : start + BAR]) for start in starts]
@@ -142,6 +146,7 @@ def draw_requests(axis, seconds, colors):
 
 
 def draw_windows(axis, seconds, colors):
+    """Draw what the window that ends at each second holds, and what of it is above the limit."""
     held = [int(row["admitted_in_60_s"]) for row in seconds]
     most = max(held)
     broken = most > LIMIT
@@ -161,7 +166,7 @@ def draw_windows(axis, seconds, colors):
 
 
 def fill(axis, heights, width, color):
-    """Bars of one width, side by side; neighbours of one height are drawn as one."""
+    """Draw bars of one width, side by side; neighbours of one height become one."""
     edges, tops = [0], []
     for height, same in itertools.groupby(heights):
         edges.append(edges[-1] + width * len(list(same)))
@@ -170,7 +175,7 @@ def fill(axis, heights, width, color):
 
 
 def draw_cost(rows, colors):
-    """What the bounded log costs against an exact one, over the limit."""
+    """Draw what the bounded log costs against an exact one, over the limit."""
     figure, (volume, back, state) = pyplot.subplots(1, 3, figsize=(9, 3.3))
     limits = sorted({int(row["limit"]) for row in rows})
     traffics = list(dict.fromkeys(row["traffic"] for row in rows))
