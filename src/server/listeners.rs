@@ -11,9 +11,9 @@
 //!   it; or the server itself, to a file that a replica begins with. The server tells of either before it carries out
 //!   another command.
 //! - A replica that comes back needs no snapshot where the server has a backlog. A backlog begins with a replica that
-//!   waits for its snapshot. What it keeps from before the snapshot nobody can ask for: it belongs to a new history, whose
-//!   name is told with the snapshot. Or a backlog begins with the role of a replica, or with data loaded that came from a
-//!   primary. The server tells of these, too.
+//!   waits for its snapshot. What it keeps from before the snapshot no replica asks for: it belongs to a new history, whose
+//!   name they are told with the snapshot. Or a backlog begins with the role of a replica, or with data loaded that came
+//!   from a primary. The server tells of these, too.
 //! - An append-only file is switched on by a change of the configuration, or begins with a role or a fork as above.
 //!
 //! In a cluster, whose slots move by other ways, the answer is never "nobody".
