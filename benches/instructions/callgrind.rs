@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::Command;
-use std::{env, fs};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
-use crate::common::{Server, Setup};
+use crate::common::{DEADLINE, Server, Setup};
 
 /// What was counted, for each call.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,8 @@ impl Callgrind {
                 "--tool=callgrind".to_owned(),
                 format!("--callgrind-out-file={}", dir.join("out").display()),
                 format!("--vgdb-prefix={}", dir.join("vgdb").display()),
+                // So that it soon sees a request by itself.
+                "--vgdb-poll=100".to_owned(),
             ])
             .start();
         Self { server, dumps: 0 }
@@ -63,13 +66,23 @@ impl Callgrind {
 
     fn command(&self, command: &str) {
         let prefix = self.server.dir().join("vgdb");
-        let done = Command::new("vgdb")
+        let mut vgdb = Command::new("vgdb")
             .arg(format!("--vgdb-prefix={}", prefix.display()))
             .arg(format!("--pid={}", self.server.pid()))
+            // It waits until it is seen. To interrupt the server by ptrace instead, as it would, can stop both for ever.
+            .arg("--max-invoke-ms=0")
             .arg(command)
-            .output()
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
             .unwrap();
-        assert!(done.status.success(), "vgdb {command}: {done:?}");
+        let give_up = Instant::now() + DEADLINE;
+        while vgdb.try_wait().unwrap().is_none() && Instant::now() < give_up {
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = vgdb.kill();
+        let status = vgdb.wait().unwrap();
+        assert!(status.success(), "vgdb {command}: {status}");
     }
 }
 

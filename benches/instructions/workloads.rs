@@ -163,7 +163,7 @@ fn on(
     if !workloads.iter().any(|workload| chosen(workload.name)) {
         return Vec::new();
     }
-    let mut callgrind = Callgrind::start(setup.arguments(["--hz", "1", "--dynamic-hz", "no"]));
+    let mut callgrind = Callgrind::start(setup);
     let mut client = callgrind.server.connect();
     workloads
         .iter()
