@@ -33,10 +33,8 @@ fn state<A: Algorithm>(parameters: &A::Parameters, grants: u64) -> Option<Encode
 
 /// One decision; whether it granted.
 fn decide<A: Algorithm>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Instant) -> bool {
-    let mut limiter = Limiter::<A>::new(parameters, now);
-    if let Some(stored) = stored {
-        limiter.resume(stored, parameters).unwrap();
-    }
+    let mut limiter = Limiter::<A>::blank(now);
+    limiter.reopen(stored, parameters).unwrap();
     let granted = limiter.decide(&ONE).granted > 0;
     if limiter.must_be_stored() {
         black_box(limiter.encode());

@@ -20,6 +20,24 @@ server() {
     printf '%s\n' "${REDIS_SERVER:-redis-server}"
 }
 
+# virtual_environment DIRECTORY REQUIREMENTS: a virtual environment with the packages of that file. It is made anew where
+# the file or Python is another one; only one call at a time.
+virtual_environment() {
+    local wanted
+    scripts/require python
+    mkdir -p "${1%/*}"
+    exec 9>"$1.lock"
+    flock 9
+    wanted=$(python3 --version && cat "$2")
+    if [ "$(cat "$1/requirements" 2>/dev/null)" != "$wanted" ]; then
+        say "Making the virtual environment $1."
+        python3 -m venv --clear "$1"
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
+        printf '%s\n' "$wanted" >"$1/requirements"
+    fi
+    exec 9>&-
+}
+
 # Builds the release library.
 build_library() {
     scripts/require cargo build server

@@ -2,11 +2,8 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
-
 use common::features::ACL_RULES_ABOUT_DATABASES;
-use common::{Ask, Server, Setup};
+use common::{Ask, Server, Setup, other_module};
 use redis::{Connection, Value};
 
 /// Key, database, denials, error bound.
@@ -250,14 +247,7 @@ fn a_script_lists_what_its_caller_may_read() {
 #[test]
 fn a_module_that_calls_it_as_no_user_is_shown_nothing() {
     let setup = Setup::new();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/other_module/caller.c");
-    let library = setup.dir().join("caller.so");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status()
-        .unwrap();
-    assert!(compiled.success());
+    let library = other_module(setup.dir(), "caller.c");
     let mut server = setup
         .arguments(["--loadmodule".to_owned(), library.display().to_string()])
         .start();

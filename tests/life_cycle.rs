@@ -4,7 +4,6 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use common::clock::Clock;
 use common::features::{
     ACL_CATEGORY_OF_A_MODULE, REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME, UNLOADING_WHAT_ACL_RULES_NAME,
 };
-use common::{Ask, Setup, eventually, module};
+use common::{Ask, Setup, eventually, module, other_module};
 use redis::{Connection, Value};
 use serde_json::{Value as Json, json};
 
@@ -218,23 +217,11 @@ fn another_build_is_not_loaded_beside_the_first() {
     assert_eq!(client.decide("CL.THROTTLE g 0 1 3600")[0], 0);
 }
 
-/// A module that has taken `CL.THROTTLE`.
-fn other_module(dir: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/other_module/module.c");
-    let library = dir.join("other.so");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&library, &source])
-        .status()
-        .unwrap();
-    assert!(compiled.success());
-    library
-}
-
 #[test]
 fn where_another_module_has_redis_cells_command_everything_else_works() {
     let setup = open().without_module();
-    let other = other_module(setup.dir()).display().to_string();
+    // It has taken `CL.THROTTLE`.
+    let other = other_module(setup.dir(), "module.c").display().to_string();
     let ours = module().display().to_string();
     let server = setup
         .arguments(["--loadmodule", &other, "--loadmodule", &ours])
@@ -253,7 +240,7 @@ fn where_another_module_has_redis_cells_command_everything_else_works() {
 #[test]
 fn another_module_may_have_redis_cells_command_where_this_one_leaves_it_out() {
     let setup = open().module_arguments(["cl-throttle", "no"]);
-    let other = other_module(setup.dir()).display().to_string();
+    let other = other_module(setup.dir(), "module.c").display().to_string();
     let server = setup.start();
     let mut client = server.connect();
     client.ask(&format!("MODULE LOAD {other}"));

@@ -8,8 +8,6 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -18,7 +16,7 @@ use std::time::Duration;
 use common::features::{FULL_SYNC_ON_TWO_CONNECTIONS, MIGRATION_OF_SLOTS, is_valkey};
 use common::nodes::{Cluster, Node, SLOTS, id, info, slot};
 use common::traffic::{Random, Traffic};
-use common::{Ask, Server, Setup, aof_bytes, eventually, everything, module};
+use common::{Ask, Server, Setup, aof_bytes, eventually, everything, module, other_module};
 use redis::{Connection, ConnectionLike, Value};
 
 /// A node of which nothing but the test says when its replicas may begin.
@@ -579,24 +577,12 @@ fn a_replica_may_attach_after_the_backlog_of_earlier_ones_has_expired() {
     assert_replicated(&primary, &replica);
 }
 
-/// A module that asks for a decision while the server starts, before it has loaded its data.
-fn asker(dir: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/other_module/asker.c");
-    let library = dir.join("asker.so");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .status()
-        .unwrap();
-    assert!(compiled.success());
-    library
-}
-
 #[test]
 fn a_server_that_starts_again_with_its_backlog_goes_on_with_its_replica() {
     let mut primary = Node::start_with(|| {
         let setup = Setup::new();
-        let asker = asker(setup.dir()).display().to_string();
+        // A module that asks for a decision while the server starts, before it has loaded its data.
+        let asker = other_module(setup.dir(), "asker.c").display().to_string();
         setup
             .arguments(["--repl-ping-replica-period", "3600"])
             .arguments(["--loadmodule", &asker])

@@ -190,14 +190,6 @@ pub struct Limiter<A> {
 }
 
 impl<A: Algorithm> Limiter<A> {
-    /// A limiter that was never asked for.
-    #[must_use]
-    pub fn new(parameters: &A::Parameters, now: Instant) -> Self {
-        let mut limiter = Self::blank(now);
-        limiter.algorithm.start(parameters);
-        limiter
-    }
-
     /// A limiter to be replaced: by [`Limiter::load`] or [`Limiter::reopen`].
     ///
     /// In place, because a limiter takes kilobytes: room for all windows that it could have. (Inlined for the same
@@ -239,7 +231,7 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// As [`Limiter::load`].
-    pub fn resume(&mut self, bytes: &[u8], parameters: &A::Parameters) -> Result<(), Unreadable> {
+    fn resume(&mut self, bytes: &[u8], parameters: &A::Parameters) -> Result<(), Unreadable> {
         self.load(bytes)?;
         self.moved |= self.algorithm.adopt(parameters, self.now);
         Ok(())

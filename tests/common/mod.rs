@@ -347,6 +347,19 @@ fn error_text(error: &redis::RedisError) -> String {
     }
 }
 
+/// Compiles a module from `tests/other_module/` into a server's directory; its path.
+pub fn other_module(dir: &Path, source: &str) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/other_module");
+    let library = dir.join(source).with_extension("so");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &sources.join(source)])
+        .status()
+        .unwrap();
+    assert!(compiled.success());
+    library
+}
+
 /// What a server has appended to its append-only file since the last rewrite.
 pub fn aof_bytes(server: &Server) -> Vec<u8> {
     let mut files: Vec<_> = fs::read_dir(server.dir().join("appendonlydir"))
