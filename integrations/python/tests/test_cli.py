@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import redis
 from servers import RATE_LIMIT_ONLY, Cluster, Sentinels, Server, eventually
 
 from redis_ratelimit import RateLimiter, cli, key
@@ -447,20 +448,20 @@ def exporter(*words: str, **more: str) -> Iterator[tuple[str, subprocess.Popen[s
         process.stdout.close()
 
 
-def samples(url: str) -> dict[str, int]:
+def samples(url: str) -> dict[str, float]:
     response = httpx.get(url, timeout=60)
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    found: dict[str, int] = {}
+    found: dict[str, float] = {}
     for line in response.text.splitlines():
         if line.startswith("#"):
             assert re.fullmatch(r"# (HELP|TYPE) redis_ratelimit_[a-z_]+ .+", line)
         else:
             match = re.fullmatch(
-                r'(redis_ratelimit_[a-z_]+\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="[^"]*")*\}) ([0-9]+)', line
+                r'(redis_ratelimit_[a-z_]+\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="[^"]*")*\}) ([0-9.]+)', line
             )
             assert match is not None, line
-            found[match[1]] = int(match[2])
+            found[match[1]] = float(match[2])
     return found
 
 
@@ -471,6 +472,13 @@ def test_the_exporter_serves_the_counters(traffic: Server) -> None:
         assert found[f"redis_ratelimit_up{server}"] == 1
         assert found[f"redis_ratelimit_denied_total{server}"] == 12
         assert found[f"redis_ratelimit_gcra_denied_total{server}"] == 6
+        assert found[f"redis_ratelimit_server_evicted_keys_total{server}"] == 0
+        assert found[f"redis_ratelimit_server_used_memory_bytes{server}"] > 100_000
+        assert found[f"redis_ratelimit_server_snapshot_ok{server}"] == 1
+        command = f'{{server="{traffic.socket}",command="rl.check"}}'
+        assert found[f"redis_ratelimit_command_calls_total{command}"] == 11
+        assert found[f"redis_ratelimit_command_rejected_total{command}"] == 0
+        assert 0 < found[f"redis_ratelimit_command_seconds_total{command}"] < 10
         top = [name for name in found if name.startswith("redis_ratelimit_key_denials")]
         assert top[1] == 'redis_ratelimit_key_denials{key="rl:login:192.0.2.3",database="0"}'
         assert top[0].startswith(r'redis_ratelimit_key_denials{key="rl:nasty:\\x1b[2J\\xff')
@@ -482,6 +490,21 @@ def test_the_exporter_serves_the_counters(traffic: Server) -> None:
         assert eventually(lambda: samples(url)[f"redis_ratelimit_up{server}"] == 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
+
+
+def test_the_exporter_tells_what_a_server_refuses(start: Any) -> None:
+    server: Server = start(Server, "maxmemory-policy noeviction", "maxmemory 1")
+    with exporter("--timeout", "20", REDIS_URL=server.url) as (url, _):
+        for _ in range(3):
+            with pytest.raises(redis.ResponseError, match="maxmemory"):
+                server.run("RL.CHECK k 1 1h")
+        found = samples(url)
+        labels = f'server="{server.socket}"'
+        # It answers, but decides nothing.
+        assert found[f"redis_ratelimit_up{{{labels}}}"] == 1
+        assert found[f'redis_ratelimit_command_rejected_total{{{labels},command="rl.check"}}'] == 3
+        assert found[f'redis_ratelimit_command_calls_total{{{labels},command="rl.check"}}'] == 0
+        assert found[f"redis_ratelimit_decisions_total{{{labels}}}"] == 0
 
 
 def test_the_exporter_names_no_keys_unless_told(traffic: Server) -> None:

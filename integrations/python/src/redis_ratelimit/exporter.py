@@ -6,8 +6,9 @@ import re
 import signal
 import socket
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import IO
+from typing import IO, Any
 
 from . import admin
 from .client import RateLimiter
@@ -16,64 +17,96 @@ from .escapes import printable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+# What of the server's own INFO tells how limits are: the name and kind of the metric, the field, and what it is.
+_SECTIONS = ("memory", "stats", "persistence", "replication", "commandstats")
+_FIELDS = (
+    ("server_used_memory_bytes", "gauge", "used_memory", "Memory that the server uses"),
+    ("server_maxmemory_bytes", "gauge", "maxmemory", "Memory that the server may use, 0 without a limit"),
+    ("server_evicted_keys_total", "counter", "evicted_keys", "Keys evicted: limits lifted, if they were limiters"),
+    ("server_connected_replicas", "gauge", "connected_slaves", "Replicas connected"),
+    ("server_snapshot_ok", "gauge", "rdb_last_bgsave_status", "Whether the last snapshot succeeded"),
+    ("server_aof_ok", "gauge", "aof_last_write_status", "Whether the last write to the append-only file succeeded"),
+)
+# What it tells of each command of ours.
+_COMMANDS = (
+    ("command_calls_total", "calls", "Calls carried out by the server"),
+    ("command_rejected_total", "rejected_calls", "Calls that the server refused: OOM, NOREPLICAS, NOPERM and others"),
+    ("command_seconds_total", "usec", "Time that the server took for the calls"),
+)
+
 
 def metrics(limiter: RateLimiter, *, top: int = 0) -> str:
-    """Return the text format: ``INFO ratelimit`` of every primary, and with `top` the keys denied most.
+    """Return the text format: ``INFO`` of every primary, and with `top` the keys denied most.
 
     ``redis_ratelimit_up`` is 0 for a server that does not answer, whose other metrics are missing then. Keys name
     people: without `top` there are none in it.
     """
     up: dict[str, int] = {}
-    counters: dict[str, dict[str, int]] = {}
+    found = _Families()
     try:
         servers = admin.primaries(limiter)
     except RateLimitError:
         servers, up = [], {"cluster": 0}
     for server in servers:
-        found = _counters(server)
-        up[server.name] = 0 if found is None else 1
-        for field, value in (found or {}).items():
-            counters.setdefault(field, {})[server.name] = value
-    lines = _metric("redis_ratelimit_up", "gauge", "Whether the server answers", _of_servers(up))
-    for field, values in counters.items():
-        name = "redis_ratelimit_" + re.sub("[^a-zA-Z0-9_]", "_", field) + "_total"
-        lines += _metric(name, "counter", f"{field} of INFO ratelimit", _of_servers(values))
-    if top and all(up.values()):
         try:
-            rows = limiter.top(top)
+            counters = admin.counters_of(server)
+            info = server.ask("INFO", *_SECTIONS)
         except RateLimitError:
-            rows = []
-        # A key that was denied on two nodes, as after a resharding, is one.
-        denials: dict[tuple[str, str], int] = {}
-        for row in rows:
-            pair = (printable(row.key), str(row.database))
-            denials[pair] = denials.get(pair, 0) + row.denials
-        lines += _metric(
-            "redis_ratelimit_key_denials",
-            "gauge",
-            "Denials of the keys denied most",
-            [({"key": key, "database": database}, number) for (key, database), number in denials.items()],
-        )
-    return "".join(line + "\n" for line in lines)
+            up[server.name] = 0
+            continue
+        up[server.name] = 1
+        for field, value in counters.items():
+            name = re.sub("[^a-zA-Z0-9_]", "_", field) + "_total"
+            found.add(name, "counter", f"{field} of INFO ratelimit", {"server": server.name}, value)
+        _add_server(found, server.name, info)
+    for name, value in up.items():
+        found.add("up", "gauge", "Whether the server answers", {"server": name}, value)
+    if top and all(up.values()):
+        _add_keys(found, limiter, top)
+    return found.text()
 
 
-def _counters(server: admin.Primary) -> dict[str, int] | None:
+def _add_server(found: _Families, server: str, info: Mapping[str, Any]) -> None:
+    for name, kind, field, text in _FIELDS:
+        value = info.get(field)
+        if value is not None:
+            found.add(name, kind, text, {"server": server}, value if isinstance(value, int) else int(value == "ok"))
+    for field, stats in info.items():
+        command = field.removeprefix("cmdstat_")
+        if command.startswith("rl.") or command == "cl.throttle":
+            labels = {"server": server, "command": command}
+            for name, part, text in _COMMANDS:
+                found.add(name, "counter", text, labels, stats[part] / 1_000_000 if part == "usec" else stats[part])
+
+
+def _add_keys(found: _Families, limiter: RateLimiter, top: int) -> None:
     try:
-        return admin.counters_of(server)
+        rows = limiter.top(top)
     except RateLimitError:
-        return None
+        return
+    # A key that was denied on two nodes, as after a resharding, is one.
+    denials: dict[tuple[str, str], int] = {}
+    for row in rows:
+        pair = (printable(row.key), str(row.database))
+        denials[pair] = denials.get(pair, 0) + row.denials
+    for (key, database), number in denials.items():
+        found.add("key_denials", "gauge", "Denials of the keys denied most", {"key": key, "database": database}, number)
 
 
-def _of_servers(values: dict[str, int]) -> list[tuple[dict[str, str], int]]:
-    return [({"server": name}, value) for name, value in values.items()]
+class _Families:
+    """Samples by the name of their metric, under which the text format wants them together."""
 
+    def __init__(self) -> None:
+        self._lines: dict[str, list[str]] = {}
 
-def _metric(name: str, kind: str, text: str, samples: list[tuple[dict[str, str], int]]) -> list[str]:
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    for labels, value in samples:
+    def add(self, name: str, kind: str, text: str, labels: Mapping[str, str], value: float) -> None:
+        name = f"redis_ratelimit_{name}"
+        lines = self._lines.setdefault(name, [f"# HELP {name} {text}", f"# TYPE {name} {kind}"])
         inner = ",".join(f'{label}="{_quoted(text)}"' for label, text in labels.items())
-        lines.append(f"{name}{{{inner}}} {value}")
-    return lines
+        lines.append(f"{name}{{{inner}}} {value if isinstance(value, int) else f'{value:.6f}'}")
+
+    def text(self) -> str:
+        return "".join(line + "\n" for lines in self._lines.values() for line in lines)
 
 
 def _quoted(text: str) -> str:
