@@ -30,7 +30,7 @@ test-matrix: ## Run every test of the module on Redis 7.0 and 8, Valkey 8 and 9,
 bench-instructions: ## Count instructions and allocations of each command, compare with the baseline (UPDATE=1 to write it)
 	@scripts/bench-instructions
 
-lint: ## Check formatting, clippy and rustdoc, with warnings as errors, and Python with ruff and mypy
+lint: ## Check formatting, clippy and rustdoc, with warnings as errors, Python with ruff and mypy, and links in documents
 	@scripts/lint
 
 bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, PEER_MODULE=, PEER_COMMAND=)
