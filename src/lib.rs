@@ -29,6 +29,7 @@ mod server;
 mod top;
 
 use redis_module::{Context, RedisString, Status};
+use server::Inside;
 
 /// Called by the server when it loads the module.
 fn start(ctx: &Context, arguments: &[RedisString]) -> Status {
@@ -45,7 +46,7 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     server::prepare(ctx.ctx)?;
     let settings = server::configure(ctx.ctx, arguments.iter().map(RedisString::as_slice))?;
     // The server sets only what differs from the default.
-    top::resize(settings.top_keys);
+    top::resize(Inside::of(ctx), settings.top_keys);
     server::register_info(ctx.ctx);
     commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))?;
     server::watch_listeners(ctx.ctx);
@@ -53,8 +54,8 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
 }
 
 /// Called by the server when it unloads the module, which takes the statics away, but not what they own.
-fn stop(_ctx: &Context) -> Status {
-    top::drop_all();
+fn stop(ctx: &Context) -> Status {
+    top::drop_all(Inside::of(ctx));
     Status::Ok
 }
 

@@ -1,34 +1,30 @@
 //! The keys denied most, of the whole server: what `RL.TOP` shows.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use crate::heavy_hitters::Sketch;
+use crate::server::{Guarded, Inside};
 
-/// Only the server's main thread comes here, so nobody ever waits.
-static TOP: Mutex<Option<Sketch>> = Mutex::new(None);
-
-fn top() -> MutexGuard<'static, Option<Sketch>> {
-    TOP.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static TOP: Guarded<Option<Sketch>> = Guarded::new(None);
 
 /// Starts afresh with room for `keys` keys.
-pub(crate) fn resize(keys: usize) {
-    *top() = Some(Sketch::new(keys));
+pub(crate) fn resize(inside: Inside<'_>, keys: usize) {
+    TOP.with(inside, |top| *top = Some(Sketch::new(keys)));
 }
 
 /// Forgets it all, and gives the memory back.
-pub(crate) fn drop_all() {
-    *top() = None;
+pub(crate) fn drop_all(inside: Inside<'_>) {
+    TOP.with(inside, |top| *top = None);
 }
 
 /// Counts a denial.
-pub(crate) fn count(database: u32, key: &[u8]) {
-    if let Some(sketch) = top().as_mut() {
-        sketch.count(database, key);
-    }
+pub(crate) fn count(inside: Inside<'_>, database: u32, key: &[u8]) {
+    TOP.with(inside, |top| {
+        if let Some(sketch) = top {
+            sketch.count(database, key);
+        }
+    });
 }
 
 /// Hands the sketch to `look`; `None` before there is one.
-pub(crate) fn with<R>(look: impl FnOnce(&Sketch) -> R) -> Option<R> {
-    top().as_ref().map(look)
+pub(crate) fn with<R>(inside: Inside<'_>, look: impl FnOnce(&Sketch) -> R) -> Option<R> {
+    TOP.with(inside, |top| top.as_ref().map(look)).flatten()
 }

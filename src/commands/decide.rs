@@ -57,7 +57,7 @@ pub(super) fn observe(call: &Call<'_>, counters: &CommandCounters, decision: &De
 /// Makes it known that the key named by an argument was denied: to `RL.TOP`, and to whoever listens.
 pub(super) fn denied(call: &Call<'_>, at: usize) {
     if let Some(key) = call.argument(at) {
-        top::count(call.database(), key);
+        top::count(call.inside(), call.database(), key);
     }
     call.notify(c"rl.denied", at);
 }

@@ -50,7 +50,7 @@ impl Command for Top {
                 .ok_or(COUNT)?,
         };
         let user = User::of(call);
-        top::with(|sketch| {
+        top::with(call.inside(), |sketch| {
             let shown: Vec<&Slot> = match &user {
                 Some(user) => {
                     let reads_all = LazyCell::new(|| reads_all(user));

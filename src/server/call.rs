@@ -8,7 +8,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Refusal, clock, startup};
+use super::{Inside, Refusal, clock, startup};
 use crate::limiter::Instant;
 
 /// One call of a command, as long as it runs.
@@ -72,6 +72,13 @@ impl<'a> Call<'a> {
             // SAFETY: `ctx` is the context of this call, which asks for keys.
             unsafe { api!(RedisModule_KeyAtPosWithFlags)(self.ctx, key, flags) };
         }
+    }
+
+    /// Proof that the server waits for this call.
+    #[allow(clippy::unused_self, reason = "it is the call that proves it")]
+    pub(crate) const fn inside(&self) -> Inside<'_> {
+        // SAFETY: the server waits for the handler to return, which the call does not outlive; nor does what borrows it.
+        unsafe { Inside::new() }
     }
 
     /// The number of the database that the client has selected.

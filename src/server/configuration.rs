@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use redis_module::raw;
 
+use super::Inside;
 use super::api::api;
 use crate::top;
 
@@ -145,7 +146,8 @@ extern "C" fn set_top_keys(
     // The server has made sure of the range.
     let keys = usize::try_from(value).unwrap_or(0);
     TOP_KEYS.store(keys, Ordering::Relaxed);
-    top::resize(keys);
+    // SAFETY: the server has called this function, and waits for it.
+    top::resize(unsafe { Inside::new() }, keys);
     OK
 }
 

@@ -117,15 +117,11 @@ impl<'a> Key<'a> {
         // SAFETY: the handle is open for writing, and holds a value.
         unsafe { api!(RedisModule_SetAbsExpire)(self.handle, millis) };
         self.signal_modified();
-        if listeners::nobody_listens(self.call.ctx) {
-            listeners::count_change(self.call.ctx);
-            return Ok(());
-        }
         // SAFETY: the format names what follows: a module string, bytes with their length, a C string, an integer.
         // The server copies all of it.
-        let replicated = unsafe {
+        self.replicate(|ctx| unsafe {
             api!(RedisModule_Replicate)(
-                self.call.ctx,
+                ctx,
                 c"SET".as_ptr(),
                 c"sbcl".as_ptr(),
                 self.name,
@@ -134,10 +130,7 @@ impl<'a> Key<'a> {
                 c"PXAT".as_ptr(),
                 millis,
             )
-        };
-        if replicated != OK {
-            self.call.replicate_verbatim();
-        }
+        });
         Ok(())
     }
 
@@ -153,12 +146,9 @@ impl<'a> Key<'a> {
         }
         self.signal_modified();
         // SAFETY: the format names what follows, a module string.
-        let replicated = unsafe {
-            api!(RedisModule_Replicate)(self.call.ctx, c"DEL".as_ptr(), c"s".as_ptr(), self.name)
-        };
-        if replicated != OK {
-            self.call.replicate_verbatim();
-        }
+        self.replicate(|ctx| unsafe {
+            api!(RedisModule_Replicate)(ctx, c"DEL".as_ptr(), c"s".as_ptr(), self.name)
+        });
         // After the deletion is replicated: whoever hears of it may write the key again.
         // SAFETY: context and name are those of this call.
         unsafe {
@@ -170,6 +160,16 @@ impl<'a> Key<'a> {
             )
         };
         true
+    }
+
+    /// Has replicas and the AOF do what `command` hands to the server, if there are any.
+    fn replicate(&self, command: impl FnOnce(*mut raw::RedisModuleCtx) -> c_int) {
+        let ctx = self.call.ctx;
+        if listeners::nobody_listens(ctx) {
+            listeners::count_change(ctx);
+        } else if command(ctx) != OK {
+            self.call.replicate_verbatim();
+        }
     }
 
     /// Tells WATCH and client-side caches. (The server would do so by itself for every key that was opened for writing,

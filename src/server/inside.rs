@@ -1,0 +1,48 @@
+//! What is touched only while the server waits for the module, which it does in one thread at a time.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+
+use redis_module::Context;
+
+/// Proof that the server has called the module and waits for it: whoever runs module code holds the server's lock, so
+/// there is no other thread that could have one, too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inside<'a>(PhantomData<*const &'a ()>);
+
+impl<'a> Inside<'a> {
+    /// The proof of a load or an unload, whose context this is.
+    pub(crate) const fn of(_: &'a Context) -> Self {
+        // SAFETY: the module makes no contexts: the server hands them out with its calls, and the context outlives
+        // the proof.
+        unsafe { Self::new() }
+    }
+
+    /// # Safety
+    /// The server has called the module, and the proof does not outlive the call. Nor does it leave the thread, which
+    /// the compiler sees to.
+    pub(super) const unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// A value for those inside. Locks would let nobody wait, and yet take longer than what is done with the value.
+#[derive(Debug)]
+pub(crate) struct Guarded<T>(RefCell<T>);
+
+// SAFETY: the value is reached only with a proof that no other thread can reach it, and may go from one to the next.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(RefCell::new(value))
+    }
+
+    /// Hands out the value; `None` where it is handed out already, further up in the same call.
+    pub(crate) fn with<R>(&self, _: Inside<'_>, touch: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.0
+            .try_borrow_mut()
+            .ok()
+            .map(|mut value| touch(&mut value))
+    }
+}
