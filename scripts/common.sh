@@ -49,3 +49,26 @@ library() {
     cargo metadata --no-deps --format-version 1 --locked |
         sed -n "s|.*\"target_directory\":\"\([^\"]*\)\".*|\1${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}/${1:-release}/libredis_ratelimit.so|p"
 }
+
+# Servers that Debian has: name, suite, packages.
+debian_servers='redis-7.0  bookworm  redis-server   redis-tools
+redis-8    trixie    redis-server   redis-tools
+valkey-8   trixie    valkey-server  valkey-tools
+valkey-9   sid       valkey-server  valkey-tools'
+
+# debian_server NAME: its line.
+debian_server() {
+    awk -v name="$1" '$1 == name { print; found = 1 } END { exit !found }' <<<"$debian_servers" ||
+        fail "There is no server '$1'. There are:" "$debian_servers"
+}
+
+# Where this machine's apt gets Debian from, or DEBIAN_MIRROR. Security updates have a server of their own, without
+# these packages.
+debian_mirrors() {
+    if [ -n "${DEBIAN_MIRROR:-}" ]; then
+        printf '%s\n' "$DEBIAN_MIRROR"
+    else
+        # shellcheck disable=SC2016
+        apt-get indextargets --format '$(SITE)' | grep -v security | sort -u
+    fi
+}
