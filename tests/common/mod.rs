@@ -49,6 +49,7 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 /// A server that is about to be started.
 pub struct Setup {
     dir: TempDir,
+    program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     with_module: bool,
@@ -62,6 +63,7 @@ impl Setup {
     pub fn new() -> Self {
         Self {
             dir: tempfile::Builder::new().prefix("rl").tempdir().unwrap(),
+            program: server_binary(),
             arguments: Vec::new(),
             environment: Vec::new(),
             with_module: true,
@@ -69,6 +71,12 @@ impl Setup {
             configuration_file: None,
             launcher: Vec::new(),
         }
+    }
+
+    /// Another server than the one to test with.
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
     }
 
     /// Leaves the module out.
@@ -131,6 +139,7 @@ impl Setup {
     fn launch(self) -> Server {
         let Self {
             dir,
+            program,
             arguments,
             environment,
             with_module,
@@ -152,7 +161,7 @@ impl Setup {
         all.extend(arguments);
         let command: Vec<String> = launcher
             .into_iter()
-            .chain([server_binary().display().to_string()])
+            .chain([program.display().to_string()])
             .chain(all)
             .collect();
         let mut server = Server {
