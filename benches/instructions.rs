@@ -89,15 +89,16 @@ fn table(counted: &[(&str, Counts)]) -> String {
         .find(|(name, _)| *name == BASE)
         .map_or(f64::NAN, |(_, counts)| counts.instructions);
     let mut text = format!(
-        "{:<46} {:>12} {:>8} {:>8} {:>6}\n",
-        "", "instructions", "x SET PX", "mallocs", "ours"
+        "{:<46} {:>12} {:>8} {:>8} {:>8} {:>6}\n",
+        "", "instructions", "x SET PX", "ours", "mallocs", "ours"
     );
     for (name, counts) in counted {
         writeln!(
             text,
-            "{name:<46} {:>12.0} {:>8.2} {:>8.2} {:>6.2}",
+            "{name:<46} {:>12.0} {:>8.2} {:>8.0} {:>8.2} {:>6.2}",
             counts.instructions,
             counts.instructions / base,
+            counts.module,
             counts.allocations,
             counts.own_allocations
         )
@@ -106,15 +107,16 @@ fn table(counted: &[(&str, Counts)]) -> String {
     text
 }
 
-/// The baseline as a file: what it was counted with, and a line for each workload.
+/// The baseline as a file: what it was counted with, and a line for each workload. `make bench` shows it as a table, too.
 fn file(builds: &str, counted: &[(&str, Counts)]) -> String {
-    let mut text =
-        format!("# {builds}\n# workload, instructions, allocations, allocations of the module\n");
-    for (name, counts) in counted.iter().filter(|(name, _)| is_ours(name)) {
+    let mut text = format!(
+        "# {builds}\n# workload, instructions, those of the module, allocations, those of the module\n"
+    );
+    for (name, counts) in counted {
         writeln!(
             text,
-            "{name}\t{:.0}\t{:.2}\t{:.2}",
-            counts.instructions, counts.allocations, counts.own_allocations
+            "{name}\t{:.0}\t{:.0}\t{:.2}\t{:.2}",
+            counts.instructions, counts.module, counts.allocations, counts.own_allocations
         )
         .unwrap();
     }
@@ -147,6 +149,7 @@ fn compare(
                 let own = (counts.own_allocations, wanted.own_allocations);
                 for (what, (counted, wanted)) in [
                     ("instructions", (counts.instructions, wanted.instructions)),
+                    ("instructions of the module", (counts.module, wanted.module)),
                     ("allocations", (counts.allocations, wanted.allocations)),
                     ("allocations of the module", own),
                 ] {
@@ -157,7 +160,7 @@ fn compare(
             }
         }
     }
-    for (name, _) in &wanted {
+    for (name, _) in wanted.iter().filter(|(name, _)| is_ours(name)) {
         if chosen(name) && !counted.iter().any(|(counted, _)| counted == name) {
             writeln!(differences, "{name}: not counted any more").unwrap();
         }
@@ -177,6 +180,7 @@ fn line(line: &str) -> Option<(&str, Counts)> {
         name,
         Counts {
             instructions: number()?,
+            module: number()?,
             allocations: number()?,
             own_allocations: number()?,
         },

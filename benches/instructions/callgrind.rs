@@ -13,6 +13,8 @@ use crate::common::{DEADLINE, Server, Setup};
 pub struct Counts {
     /// Instructions carried out.
     pub instructions: f64,
+    /// Those of them that are the module's own code.
+    pub module: f64,
     /// Calls of `malloc`, `calloc` and `realloc`.
     pub allocations: f64,
     /// Those of them that the module made itself.
@@ -59,6 +61,7 @@ impl Callgrind {
         let each = |count: u64| count as f64 / f64::from(calls);
         Counts {
             instructions: each(counted.instructions),
+            module: each(counted.module),
             allocations: each(counted.allocations),
             own_allocations: each(counted.own_allocations),
         }
@@ -90,13 +93,15 @@ impl Callgrind {
 #[derive(Default)]
 struct Dump {
     instructions: u64,
+    module: u64,
     allocations: u64,
     own_allocations: u64,
 }
 
 impl Dump {
     /// Reads a file in callgrind's format: who carried out how many instructions, and called whom how often. A name is
-    /// given a number where it occurs first, "(7) malloc", and is that number afterwards.
+    /// given a number where it occurs first, "(7) malloc", and is that number afterwards. Other lines are a place and what
+    /// it took; after `calls=`, what was called from there took, which is told in its own place.
     fn read(path: &Path) -> Self {
         let text =
             fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -105,10 +110,17 @@ impl Dump {
         let mut dump = Self::default();
         let mut own = false;
         let mut allocates = false;
+        let mut of_a_call = false;
         for line in text.lines() {
             let Some((what, value)) = line.split_once('=') else {
                 if let Some(total) = line.strip_prefix("summary: ") {
                     dump.instructions = total.trim().parse().unwrap();
+                } else if line.starts_with(|first: char| "+-*0123456789".contains(first)) {
+                    let count: u64 = line.split(' ').next_back().unwrap().parse().unwrap();
+                    if own && !of_a_call {
+                        dump.module += count;
+                    }
+                    of_a_call = false;
                 }
                 continue;
             };
@@ -125,11 +137,14 @@ impl Dump {
                 "cfn" => {
                     allocates = ["malloc", "calloc", "realloc"].contains(&functions.resolve(value));
                 }
-                "calls" if allocates => {
-                    let count: u64 = value.split(' ').next().unwrap().parse().unwrap();
-                    dump.allocations += count;
-                    if own {
-                        dump.own_allocations += count;
+                "calls" => {
+                    of_a_call = true;
+                    if allocates {
+                        let count: u64 = value.split(' ').next().unwrap().parse().unwrap();
+                        dump.allocations += count;
+                        if own {
+                            dump.own_allocations += count;
+                        }
                     }
                 }
                 _ => {}
