@@ -9,6 +9,7 @@
 //! RATELIMIT_MODULE=/path.so                           another build of the module
 //! PEER_MODULE=/path.so PEER_COMMAND='cl.throttle {key} 15 30 60'
 //!                                                     another module beside it, on a server of its own
+//! OTHER_SERVERS=/path/redis-server:/path/other        other servers, for some of the commands
 //! ```
 //!
 //! Not with criterion, whose unit of work is a function of this process that is called for seconds, one benchmark after
@@ -34,6 +35,10 @@ fn main() {
                 .ok()
                 .filter(|command| !command.is_empty()),
         });
+    let others = std::env::var_os("OTHER_SERVERS").unwrap_or_default();
+    let others = std::env::split_paths(&others)
+        .filter(|program| !program.as_os_str().is_empty())
+        .collect();
     let (mut quick, mut full, mut write, mut part) = (false, false, None, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -48,9 +53,9 @@ fn main() {
         }
     }
     let plan = if quick {
-        Plan::tiny(peer)
+        Plan::tiny(peer, others)
     } else {
-        Plan::real(full, peer)
+        Plan::real(full, peer, others)
     };
     if let Some(part) = part {
         print!("{}", server::some(&plan, &part));

@@ -8,7 +8,7 @@ use server::Plan;
 
 #[test]
 fn the_bench_runs_and_fills_in_its_document() {
-    let plan = Plan::tiny(None);
+    let plan = Plan::tiny(None, vec![common::server_binary()]);
     let results = server::everything(&plan);
     let document = server::document(&plan, &results);
     assert!(

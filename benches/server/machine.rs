@@ -1,6 +1,7 @@
 //! On what was measured, and with what.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::common;
@@ -16,7 +17,7 @@ pub fn description() -> String {
          - Date: {}\n",
         processor(),
         output("uname", &["-sr"]),
-        server(),
+        server(&common::server_binary()),
         env!("CARGO_PKG_VERSION"),
         commit(),
         output("rustc", &["--version"]),
@@ -42,10 +43,11 @@ fn memory_kilobytes() -> f64 {
         .unwrap_or(0.0)
 }
 
-/// Name and version, without where and when it was built.
-fn server() -> String {
-    let text = output(&common::server_binary().to_string_lossy(), &["--version"]);
-    text.split(" sha=").next().unwrap_or_default().to_owned()
+/// Name and version of a server, without where and when it was built.
+pub fn server(program: &Path) -> String {
+    let text = output(&program.to_string_lossy(), &["--version"]);
+    let text = text.split(" sha=").next().unwrap_or_default();
+    text.replace(" server v=", " ")
 }
 
 /// The commit, where there is a repository.

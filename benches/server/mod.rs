@@ -9,6 +9,7 @@ mod longest;
 mod machine;
 mod many_keys;
 mod memory;
+mod others;
 mod progress;
 mod report;
 mod request;
@@ -30,6 +31,7 @@ use latency::Latency;
 use longest::Longest;
 use many_keys::Loss;
 use memory::Memory;
+use others::Other;
 pub use report::document;
 use rounds::Row;
 use target::{Listeners, Target};
@@ -48,6 +50,8 @@ pub struct Plan {
     /// The many keys, if they are to be measured at all.
     many: Option<u32>,
     pub peer: Option<Peer>,
+    /// The programs of other servers to measure.
+    pub others: Vec<PathBuf>,
 }
 
 /// Another module to measure.
@@ -60,7 +64,7 @@ pub struct Peer {
 
 impl Plan {
     /// Some minutes; with `full`, some more, and gigabytes of memory.
-    pub fn real(full: bool, peer: Option<Peer>) -> Self {
+    pub fn real(full: bool, peer: Option<Peer>, others: Vec<PathBuf>) -> Self {
         Self {
             sizes: Sizes::REAL,
             rounds: 24,
@@ -70,11 +74,12 @@ impl Plan {
             longest_calls: 1_000,
             many: full.then_some(many_keys::MANY),
             peer,
+            others,
         }
     }
 
     /// Some seconds: enough to see that everything is answered as its name says, not enough to tell anything else.
-    pub fn tiny(peer: Option<Peer>) -> Self {
+    pub fn tiny(peer: Option<Peer>, others: Vec<PathBuf>) -> Self {
         Self {
             sizes: Sizes::TINY,
             rounds: 1,
@@ -84,6 +89,7 @@ impl Plan {
             longest_calls: 2,
             many: Some(2_000),
             peer,
+            others,
         }
     }
 }
@@ -99,6 +105,7 @@ pub struct Results {
     latency: Vec<Latency>,
     longest: Vec<Longest>,
     many: Option<Vec<Loss>>,
+    others: Vec<Other>,
 }
 
 /// The tables of the workloads whose name contains `part`, where nobody listens.
@@ -116,6 +123,7 @@ pub fn everything(plan: &Plan) -> Results {
         aof: listened_to(plan, "AOF", aof),
         replica: listened_to(plan, "replica", replica),
         plain: plain(plan, ""),
+        others: others::measure(&plan.others, plan.sizes, plan.rounds),
         memory: memory::measure(plan.sizes),
         latency: latency::measure(
             &mut Target::start(Listeners::Nobody),

@@ -5,12 +5,16 @@ use super::latency::{CONNECTIONS, Latency};
 use super::machine;
 use super::many_keys::MANY;
 use super::memory::{self, Memory};
+use super::others::Other;
 use super::rounds::Row;
 use super::statistics::Summary;
 use super::table::{Table, grouped};
 use super::targets::{Bar, Verdict, verdicts};
-use super::workloads::PEER;
+use super::workloads::{PEER, SET};
 use super::{Peer, Plan, Results};
+
+/// The workload of `make bench-instructions` that the others are compared with.
+const INSTRUCTIONS_BASE: &str = "SET PX";
 
 /// The document, complete.
 pub fn document(plan: &Plan, results: &Results) -> String {
@@ -32,6 +36,8 @@ pub fn document(plan: &Plan, results: &Results) -> String {
             "{replica}",
             by_keys(&results.replica.iter().collect::<Vec<_>>()),
         ),
+        ("{instructions}", instructions()),
+        ("{others}", others(&results.others)),
         ("{memory}", memory(&results.memory)),
         ("{traffic}", traffic(results)),
         ("{many}", many(results)),
@@ -70,7 +76,86 @@ fn command(plan: &Plan) -> String {
     if plan.many.is_some() {
         command += " FULL=1";
     }
+    if !plan.others.is_empty() {
+        // The folders that `scripts/fetch-server` unpacks them into.
+        let names: Vec<_> = plan
+            .others
+            .iter()
+            .filter_map(|program| program.parent()?.parent()?.file_name()?.to_str())
+            .collect();
+        command += &format!(" SERVERS=\"{}\"", names.join(" "));
+    }
     command
+}
+
+/// What `make bench-instructions` has counted.
+fn instructions() -> String {
+    let mut lines = include_str!("../instructions.tsv").lines();
+    let builds = lines.next().unwrap_or_default();
+    let builds = builds.trim_start_matches("# ").replace(" server v=", " ");
+    let (server, rustc) = builds.split_once("; ").unwrap();
+    let server = server.split(" sha=").next().unwrap();
+    let rows: Vec<Vec<&str>> = lines
+        .skip(1)
+        .map(|line| line.split('\t').collect())
+        .collect();
+    let count = |row: &[&str], at: usize| -> f64 { row[at].parse().unwrap() };
+    let base = rows.iter().find(|row| row[0] == INSTRUCTIONS_BASE).unwrap();
+    let base = count(base, 1);
+    let mut table = Table::new([
+        "one call",
+        "instructions",
+        "× SET PX",
+        "the module's own",
+        "without them, × SET PX",
+        "allocations",
+        "the module's own",
+    ]);
+    for row in &rows {
+        let [all, own] = [1, 2].map(|at| count(row, at));
+        table.row([
+            row[0].to_owned(),
+            grouped(all),
+            format!("{:.2}", all / base),
+            grouped(own),
+            format!("{:.2}", (all - own) / base),
+            row[3].to_owned(),
+            row[4].to_owned(),
+        ]);
+    }
+    format!("Counted on {server}, with {rustc}.\n\n{table}")
+}
+
+/// One table for each kind of keys, a column for each server.
+fn others(others: &[Other]) -> String {
+    let Some(first) = others.first() else {
+        return "Not in this run: `make bench SERVERS=\"redis-8 valkey-9\"` measures servers of `make test-matrix`.".into();
+    };
+    let mut text = String::new();
+    for keys in Keys::ALL {
+        let of_keys: Vec<usize> = (0..first.rows.len())
+            .filter(|at| first.rows[*at].keys == keys)
+            .collect();
+        if of_keys.is_empty() {
+            continue;
+        }
+        let names = others.iter().map(|other| other.name.clone());
+        let mut table = Table::new([keys.to_string()].into_iter().chain(names));
+        for at in of_keys {
+            let rows = || others.iter().map(|other| &other.rows[at]);
+            let name = &first.rows[at].name;
+            assert!(rows().all(|row| row.name == *name && row.keys == keys));
+            if name == SET {
+                let cells = rows().map(|row| nanos(row.cpu));
+                table.row([format!("{SET}: CPU, ns")].into_iter().chain(cells));
+            } else {
+                let cells = rows().map(|row| row.ratio.to_string());
+                table.row([format!("{name}: × SET")].into_iter().chain(cells));
+            }
+        }
+        text += &format!("{table}\n");
+    }
+    text
 }
 
 fn targets(verdicts: &[Verdict]) -> String {

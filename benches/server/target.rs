@@ -38,8 +38,18 @@ impl Target {
     }
 
     pub fn with_module(module: &Path, listeners: Listeners) -> Self {
+        Self::start_with(&common::server_binary(), module, listeners)
+    }
+
+    /// Another server, with our module.
+    pub fn of(program: &Path, listeners: Listeners) -> Self {
+        Self::start_with(program, &module(), listeners)
+    }
+
+    fn start_with(program: &Path, module: &Path, listeners: Listeners) -> Self {
         let primary = Node::start_with(|| {
             let setup = Setup::new()
+                .program(program)
                 .without_module()
                 .arguments(
                     ["--loadmodule".as_ref(), module.as_os_str()]
@@ -62,6 +72,7 @@ impl Target {
         let replica = (listeners == Listeners::Replica).then(|| {
             Node::replica_with(&primary, || {
                 Setup::new()
+                    .program(program)
                     .without_module()
                     .arguments(["--databases", "256"])
             })

@@ -347,7 +347,7 @@ pub fn gcra_granted(keys: Keys) -> Workload {
     Workload::new(GCRA_GRANTED, keys, request).granted()
 }
 
-fn gcra_denied(keys: Keys) -> Workload {
+pub fn gcra_denied(keys: Keys) -> Workload {
     Workload::new(GCRA_DENIED, keys, "RL.GCRA {key} 10 1d")
         .denied()
         .after_itself(10)

@@ -1,0 +1,55 @@
+//! The same commands on several servers, in the same rounds: what a SET takes differs from server to server, and so does
+//! what a server takes before and after a module's command.
+
+use std::path::PathBuf;
+
+use super::keys::{Keys, Sizes};
+use super::machine;
+use super::rounds::{self, Row};
+use super::target::{Listeners, Target};
+use super::workloads::{CHECK_100_TENTH, check_denied, gcra_denied, gcra_granted, nth};
+use crate::common::server_binary;
+
+/// What was measured on one of them.
+pub struct Other {
+    /// Its name and version.
+    pub name: String,
+    pub rows: Vec<Row>,
+}
+
+/// Measures the server that everything else is measured on, and the others beside it; nothing where there are no others.
+pub fn measure(programs: &[PathBuf], sizes: Sizes, rounds: usize) -> Vec<Other> {
+    if programs.is_empty() {
+        return Vec::new();
+    }
+    let programs: Vec<PathBuf> = [server_binary()].iter().chain(programs).cloned().collect();
+    let mut targets: Vec<Target> = programs
+        .iter()
+        .map(|program| Target::of(program, Listeners::Nobody))
+        .collect();
+    let mut servers: Vec<_> = targets
+        .iter_mut()
+        .map(|target| {
+            let workloads = [Keys::One, Keys::HundredThousand].map(|keys| {
+                let denied = [gcra_denied(keys), check_denied(keys)];
+                let tenth = nth(CHECK_100_TENTH, Keys::HundredThousand, 100, 10);
+                let granted = match keys {
+                    // One key cannot be the tenth again and again.
+                    Keys::One => vec![gcra_granted(keys)],
+                    _ => vec![gcra_granted(keys), tenth],
+                };
+                [granted, denied.into()].concat()
+            });
+            (target, workloads.concat())
+        })
+        .collect();
+    let mut rows = rounds::run("other servers", &mut servers, sizes, rounds);
+    let names = programs.iter().map(|program| machine::server(program));
+    names
+        .enumerate()
+        .map(|(at, name)| Other {
+            name,
+            rows: rows.extract_if(.., |row| row.server == at).collect(),
+        })
+        .collect()
+}
