@@ -323,6 +323,7 @@ fn many(results: &Results) -> String {
         "100,000 keys: CPU, ns",
         &format!("{} keys: CPU, ns", grouped(f64::from(MANY))),
         "throughput lost, %",
+        "while resizing: CPU, ns",
         "server's memory, MB",
     ]);
     for row in rows {
@@ -335,6 +336,7 @@ fn many(results: &Results) -> String {
                 row.loss.median * 100.0,
                 row.loss.spread * 100.0
             ),
+            row.resizing.map_or(String::new(), nanos),
             grouped(row.memory as f64 / 1e6),
         ]);
     }

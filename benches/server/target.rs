@@ -55,7 +55,7 @@ impl Target {
                     ["--loadmodule".as_ref(), module.as_os_str()]
                         .map(|word| word.to_string_lossy()),
                 )
-                .arguments(["--databases", "256"]);
+                .arguments(["--databases", "256", "--enable-debug-command", "yes"]);
             match listeners {
                 // Never rewritten: a child that copies the memory would disturb.
                 Listeners::Aof => setup.arguments([
