@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-python test-matrix bench-instructions lint bench plots build clean
+.PHONY: help image run demo test test-python test-matrix bench-instructions lint bench plots build dist clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -43,5 +43,12 @@ build: ## Build the release library
 	@scripts/require cargo build
 	cargo build --release --locked
 
+image: ## Build the container image redis-ratelimit (IMAGE=, SERVER_IMAGE=, BUILD_IMAGE=, or BASE=debian SERVER=, to change)
+	@scripts/image
+
+dist: ## Make packages in dist/: an archive for Linux, and a package for Debian and Ubuntu
+	@scripts/dist
+
 clean: ## Remove what was built
 	cargo clean
+	rm -rf dist

@@ -1,0 +1,66 @@
+# The server image with the module: docker build -t redis-ratelimit .
+#
+# BUILD_IMAGE compiles the library, SERVER_IMAGE is what it is added to: an image of Redis 7.0 or later or Valkey 7.2 or
+# later. Their C libraries have to fit: one of Debian with one of Debian that is as new or newer, Alpine with Alpine.
+# docs/containers.md has the combinations. Needs no BuildKit.
+ARG BUILD_IMAGE=rust:1-slim-bookworm
+ARG SERVER_IMAGE=redis:8
+
+FROM ${BUILD_IMAGE} AS build
+# For `docker image prune`.
+LABEL redis-ratelimit=build
+
+# A C compiler, and libclang, which reads the server's C API.
+RUN set -eu; \
+    if command -v apk >/dev/null; then \
+        apk add --no-cache clang-dev gcc musl-dev; \
+    elif ! dpkg -s gcc libc6-dev libclang-dev >/dev/null 2>&1; then \
+        apt-get update; \
+        apt-get install -y --no-install-recommends gcc libc6-dev libclang-dev; \
+    fi
+
+WORKDIR /build
+COPY .cargo .cargo
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+# The dependencies first: they are compiled again only when they change.
+RUN mkdir src && echo '//! Nothing yet.' >src/lib.rs && cargo build --release --locked --lib
+COPY src src
+RUN touch src/lib.rs && cargo build --release --locked --lib
+
+# What is added to the server image, with its modes.
+COPY docker docker
+COPY LICENSE LICENSE
+RUN set -eu; \
+    install -d /image/usr/lib/redis/modules /image/usr/local/bin /image/etc/redis /image/usr/share/doc/redis-ratelimit; \
+    install -m 755 target/release/libredis_ratelimit.so /image/usr/lib/redis/modules; \
+    install -m 755 docker/ratelimit-entrypoint docker/ratelimit-health /image/usr/local/bin; \
+    install -m 644 docker/ratelimit.conf /image/etc/redis; \
+    install -m 644 LICENSE /image/usr/share/doc/redis-ratelimit
+
+FROM ${SERVER_IMAGE}
+
+USER root
+COPY --from=build /image /
+# Alpine's servers come without the library that unwinds Rust's stacks. And the entrypoint leaves a note for the health
+# check, which is nobody else's business.
+RUN set -eu; \
+    if command -v apk >/dev/null; then apk add --no-cache libgcc; fi; \
+    mkdir -m 700 /run/ratelimit; \
+    chown 999 /run/ratelimit
+
+# redis or valkey, in the images of both, on Debian and on Alpine.
+USER 999
+EXPOSE 6379
+ENTRYPOINT ["ratelimit-entrypoint"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["ratelimit-health"]
+
+ARG VERSION=0.1.0
+ARG REVISION=
+ARG SERVER_IMAGE
+LABEL org.opencontainers.image.title="redis-ratelimit" \
+    org.opencontainers.image.description="Redis or Valkey with commands that limit rates" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}" \
+    org.opencontainers.image.base.name="${SERVER_IMAGE}"
