@@ -69,7 +69,23 @@ pub const MIGRATION_OF_SLOTS: Feature = Feature {
     valkey: (9, 0)..NEVER,
 };
 
+/// All of them.
+pub const NOT_EVERYWHERE: &[&Feature] = &[
+    &CLOCK_OF_THE_SERVER,
+    &ACL_CATEGORY_OF_A_MODULE,
+    &UNLOADING_WHAT_ACL_RULES_NAME,
+    &REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME,
+    &ACL_RULES_ABOUT_DATABASES,
+    &FULL_SYNC_ON_TWO_CONNECTIONS,
+    &MIGRATION_OF_SLOTS,
+];
+
 impl Feature {
+    /// What it is.
+    pub fn what(&self) -> &'static str {
+        self.what
+    }
+
     /// Whether the server under test has it.
     pub fn is_there(&self) -> bool {
         let (name, version) = server();
