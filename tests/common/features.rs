@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::server_binary;
+use super::{container, server_binary};
 
 /// A version: major and minor.
 type Version = (u32, u32);
@@ -125,12 +125,15 @@ pub fn skip(test: &str, why: &str) {
 fn server() -> &'static (String, Version) {
     static SERVER: OnceLock<(String, Version)> = OnceLock::new();
     SERVER.get_or_init(|| {
-        let output = Command::new(server_binary())
-            .arg("--version")
-            .output()
-            .unwrap();
+        let output = match container::image() {
+            Some(image) => container::version(image),
+            None => {
+                let output = Command::new(server_binary()).arg("--version").output();
+                output.unwrap().stdout
+            }
+        };
         // "Redis server v=7.0.15 sha=00000000:0 …"
-        let text = String::from_utf8(output.stdout).unwrap();
+        let text = String::from_utf8(output).unwrap();
         let (name, rest) = text.split_once(" server v=").unwrap();
         let mut numbers = rest.split(['.', ' ']).map(|number| number.parse().unwrap());
         (

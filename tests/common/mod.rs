@@ -1,10 +1,11 @@
 //! The harness: each test starts a server of its own, with its own directory and unix socket, and the server is gone
-//! when the test ends, also when it fails.
+//! when the test ends, also when it fails. With `REDIS_IMAGE`, in a container ([`container`]).
 
 // Every test file compiles this module for itself and uses a part of it.
 #![allow(dead_code)]
 
 pub mod clock;
+pub mod container;
 pub mod features;
 pub mod nodes;
 pub mod traffic;
@@ -17,11 +18,16 @@ use std::time::{Duration, Instant};
 use redis::{Client, Connection, ConnectionLike, Value};
 use tempfile::TempDir;
 
+use container::Container;
+
 /// How long anything may take before a test gives up. Far more than it takes on a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The module that cargo has built beside the test's own executable.
+/// The module that cargo has built beside the test's own executable; in a container, the image's.
 pub fn module() -> PathBuf {
+    if container::image().is_some() {
+        return container::module();
+    }
     let module = std::env::current_exe()
         .unwrap()
         .with_file_name("libredis_ratelimit.so");
@@ -148,25 +154,43 @@ impl Setup {
             launcher,
         } = self;
         let socket = dir.path().join("socket");
+        let container = container::image().map(Container::new);
         let mut all = Vec::new();
         all.extend(configuration_file.map(|file| file.display().to_string()));
-        all.extend(["--port", "0", "--save", "", "--daemonize", "no"].map(String::from));
-        all.extend(["--unixsocket".into(), socket.display().to_string()]);
+        match container {
+            Some(_) => all.extend(["--port", "6379", "--protected-mode", "no"].map(String::from)),
+            None => {
+                all.extend(["--port".into(), "0".into()]);
+                all.extend(["--unixsocket".into(), socket.display().to_string()]);
+            }
+        }
+        all.extend(["--save", "", "--daemonize", "no"].map(String::from));
         all.extend(["--dir".into(), dir.path().display().to_string()]);
         all.extend(["--logfile".into(), "log".into()]);
-        if with_module {
+        // An image loads it by itself.
+        if with_module && (container.is_none() || !module_arguments.is_empty()) {
             all.extend(["--loadmodule".into(), module().display().to_string()]);
             all.extend(module_arguments);
         }
         all.extend(arguments);
-        let command: Vec<String> = launcher
-            .into_iter()
-            .chain([program.display().to_string()])
-            .chain(all)
-            .collect();
+        let (command, environment): (Vec<String>, _) = match &container {
+            Some(container) => (
+                container.command(dir.path(), environment, with_module, all),
+                Vec::new(),
+            ),
+            None => (
+                launcher
+                    .into_iter()
+                    .chain([program.display().to_string()])
+                    .chain(all)
+                    .collect(),
+                environment,
+            ),
+        };
         let mut server = Server {
             process: Self::spawn(dir.path(), &command, &environment),
             socket,
+            container,
             command,
             environment,
             dir,
@@ -177,6 +201,9 @@ impl Setup {
 
     fn spawn(dir: &Path, command: &[String], environment: &[(String, PathBuf)]) -> Child {
         let (program, arguments) = command.split_first().unwrap();
+        if container::image().is_some() {
+            Container::hand_over(dir);
+        }
         Command::new(program)
             .args(arguments)
             .envs(environment.iter().cloned())
@@ -193,6 +220,7 @@ impl Setup {
 pub struct Server {
     process: Child,
     socket: PathBuf,
+    container: Option<Container>,
     command: Vec<String>,
     environment: Vec<(String, PathBuf)>,
     dir: TempDir,
@@ -206,7 +234,7 @@ impl Server {
 
     /// A new connection.
     pub fn connect(&self) -> Connection {
-        Client::open(format!("unix://{}", self.socket.display()))
+        Client::open(self.url().unwrap())
             .unwrap()
             .get_connection()
             .unwrap()
@@ -214,10 +242,18 @@ impl Server {
 
     /// A new connection that speaks RESP3.
     pub fn connect_resp3(&self) -> Connection {
-        Client::open(format!("unix://{}?protocol=resp3", self.socket.display()))
+        Client::open(format!("{}?protocol=resp3", self.url().unwrap()))
             .unwrap()
             .get_connection()
             .unwrap()
+    }
+
+    /// Where it listens, as clients are told; none while it starts.
+    fn url(&self) -> Option<String> {
+        match &self.container {
+            Some(container) => Some(format!("redis://127.0.0.1:{}/", container.port()?)),
+            None => Some(format!("unix://{}", self.socket.display())),
+        }
     }
 
     /// Its unix socket.
@@ -247,9 +283,12 @@ impl Server {
 
     /// Runs `redis-cli` against it.
     pub fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new("redis-cli")
-            .arg("-s")
-            .arg(&self.socket)
+        let mut command = Command::new("redis-cli");
+        match &self.container {
+            Some(container) => command.args(["-p", &container.port().unwrap().to_string()]),
+            None => command.arg("-s").arg(&self.socket),
+        };
+        command
             .args(arguments)
             .stdin(Stdio::null())
             .output()
@@ -258,7 +297,11 @@ impl Server {
 
     /// Kills it at once (SIGKILL).
     pub fn kill(&mut self) {
-        self.process.kill().unwrap();
+        if let Some(container) = &mut self.container {
+            container.remove();
+        } else {
+            self.process.kill().unwrap();
+        }
         self.process.wait().unwrap();
         let _ = fs::remove_file(&self.socket);
     }
@@ -275,7 +318,7 @@ impl Server {
             if let Some(status) = self.process.try_wait().unwrap() {
                 panic!("the server ended with {status}:\n{}", self.log());
             }
-            let client = Client::open(format!("unix://{}", self.socket.display())).unwrap();
+            let client = Client::open(self.url()?).unwrap();
             let mut connection = client.get_connection().ok()?;
             match redis::cmd("PING").query::<String>(&mut connection) {
                 Ok(_) => Some(()),
@@ -289,6 +332,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if let Some(container) = &mut self.container {
+            container.remove();
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {

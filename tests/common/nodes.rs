@@ -213,6 +213,7 @@ impl Sentinels {
             let mut server = Server {
                 process: Setup::spawn(dir.path(), &command, &[]),
                 socket,
+                container: None,
                 command,
                 environment: Vec::new(),
                 dir,
