@@ -1,0 +1,51 @@
+"""The Python in README.md of the repository and in docs/clients.md does what is said there."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from servers import Server
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(document: str, name: str, *replacements: tuple[str, str]) -> dict[str, Any]:
+    """Run the lines under ``<!-- run by ...: name -->``, and return what they define."""
+    command = [ROOT / "scripts/block", document, name]
+    text = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    for old, new in replacements:
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(text, names)
+    return names
+
+
+@pytest.fixture
+def address(start: Callable[..., Server]) -> tuple[str, str]:
+    """A server as in a container, instead of the one in the document."""
+    server = start(Server, tcp=True, password="change-me")
+    return ":change-me@localhost:6379", f":change-me@127.0.0.1:{server.port}/0?socket_timeout=20"
+
+
+def test_a_login_in_flask(address: tuple[str, str]) -> None:
+    client = run("README.md", "flask", address)["app"].test_client()
+    assert [client.post("/login").status_code for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_a_login_in_fastapi(address: tuple[str, str]) -> None:
+    app = run("README.md", "fastapi", address)["app"]
+    with TestClient(app, client=("192.0.2.1", 1)) as client:
+        answers = [client.post("/login") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    assert 14 * 60 < int(answers[-1].headers["Retry-After"]) <= 15 * 60
+
+
+def test_any_client(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    run("docs/clients.md", "python", ("redis.Redis()", f"redis.Redis.from_url({server.url!r})"))
+    assert capsys.readouterr().out == "go\n"
