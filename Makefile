@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-python test-matrix bench-instructions lint bench plots build dist clean
+.PHONY: help image run demo test test-python test-matrix bench-instructions lint bench plots build dist test-dist clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -48,6 +48,9 @@ image: ## Build the container image redis-ratelimit (IMAGE=, SERVER_IMAGE=, BUIL
 
 dist: ## Make packages in dist/: an archive for Linux, and a package for Debian and Ubuntu
 	@scripts/dist
+
+test-dist: ## Make the packages, and install, load, upgrade and remove them on Debian's own servers, in systems of their own (root)
+	@scripts/test-dist
 
 clean: ## Remove what was built
 	cargo clean

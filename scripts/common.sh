@@ -72,3 +72,32 @@ debian_mirrors() {
         apt-get indextargets --format '$(SITE)' | grep -v security | sort -u
     fi
 }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# bootstrap SUITE PACKAGES DIRECTORY: Debian with these packages (with commas between them) in a new directory.
+bootstrap() {
+    local suite=$1 packages=$2 directory=$3 mirror keyring options=()
+    for keyring in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
+        if [ -e "$keyring" ]; then
+            options=(--keyring "$keyring")
+            break
+        fi
+    done
+    for mirror in $(debian_mirrors); do
+        if as_root debootstrap --variant=minbase --include="$packages" "${options[@]}" \
+            "$suite" "$directory" "$mirror" >>"$directory.log" 2>&1; then
+            rm -f "$directory.log"
+            return
+        fi
+        as_root rm -rf "$directory"
+    done
+    cat "$directory.log" >&2
+    fail "debootstrap could not make Debian '$suite' with $packages. Name a mirror with DEBIAN_MIRROR=."
+}
