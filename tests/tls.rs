@@ -78,18 +78,24 @@ impl Certificates {
         self.0.path().join(name)
     }
 
-    /// A server that can be reached by TLS only, and with the password `secret` only.
+    /// A server that can be reached by TLS only, and with the password `secret` only: with what docs/operations.md says.
     fn server(&self) -> (Server, u16) {
-        let file = |name| self.file(name).display().to_string();
+        let lines = documented("docs/operations.md", "tls");
         let server = |port: u16| {
-            Setup::new()
-                .arguments(["--bind", "127.0.0.1", "--tls-port", &port.to_string()])
-                .arguments(["--tls-cert-file", &file("server.crt")])
-                .arguments(["--tls-key-file", &file("server.key")])
-                .arguments(["--tls-ca-cert-file", &file("ca.crt")])
-                .arguments(["--tls-replication", "yes"])
-                .arguments(["--repl-diskless-sync-delay", "0"])
-                .arguments(["--requirepass", "secret", "--masterauth", "secret"])
+            let mut setup = Setup::new()
+                .arguments(["--bind", "127.0.0.1"])
+                .arguments(["--repl-diskless-sync-delay", "0"]);
+            for line in lines.lines() {
+                let (name, value) = line.split_once(' ').unwrap();
+                let value = match (name, value.strip_prefix("/etc/redis/")) {
+                    ("tls-port", _) => port.to_string(),
+                    ("requirepass" | "masterauth", _) => "secret".into(),
+                    (_, Some(file)) => self.file(file).display().to_string(),
+                    _ => value.into(),
+                };
+                setup = setup.arguments([format!("--{name}"), value]);
+            }
+            setup
         };
         eventually("a port that stays free", || {
             let port = free_port();
@@ -108,6 +114,17 @@ impl Certificates {
             .unwrap();
         text(&output)
     }
+}
+
+/// The block of a document that has this name.
+fn documented(document: &str, name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(root.join("scripts/block"))
+        .args([document, name])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn cli(port: u16, authority: &Path) -> Command {
