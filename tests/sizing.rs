@@ -1,0 +1,178 @@
+//! The figures in docs/sizing.md are those of this server.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::clock::Clock;
+use common::features::is_valkey;
+use common::nodes::info;
+use common::{Ask, Server, Setup, eventually};
+use redis::{Connection, ConnectionLike, Value};
+
+/// Just below a power of two, so that the tables of keys are as full as those of a million are.
+const KEYS: usize = 3_900;
+
+/// How many requests are sent at once.
+const BATCH: usize = 1_300;
+
+/// The columns of the table: what is asked, and how often.
+const COLUMNS: [(&str, usize); 7] = [
+    ("RL.GCRA {} 100 1h", 1),
+    ("RL.CHECK {} 100 1h", 1),
+    ("RL.CHECK {} 100 1h", 10),
+    ("RL.CHECK {} 1000 1h", 32),
+    ("RL.CHECK {} 100 1m 1000 1h", 1),
+    ("RL.CHECK {} 100 1m 1000 1h", 10),
+    ("RL.CHECK {} 100 1m 1000 1h", 32),
+];
+
+/// The rows of a table of docs/sizing.md that begin with a word, without their first cell.
+fn rows(first: &str) -> Vec<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/sizing.md");
+    fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .filter(|line| line.starts_with(&format!("| {first}")))
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.skip(1).map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+fn number(cell: &str) -> f64 {
+    cell.parse().unwrap()
+}
+
+/// Sends a line for every key, `{}` in it replaced by a name of as many bytes.
+fn send(client: &mut Connection, line: &str, name: usize) {
+    for batch in 0..KEYS / BATCH {
+        let mut pipeline = redis::Pipeline::new();
+        for key in batch * BATCH..(batch + 1) * BATCH {
+            let line = line.replace("{}", &format!("{key:0name$}"));
+            let mut words = line.split(' ');
+            let mut command = redis::cmd(words.next().unwrap());
+            for word in words {
+                command.arg(word);
+            }
+            pipeline.add_command(command);
+        }
+        for reply in client
+            .req_packed_commands(&pipeline.get_packed_pipeline(), 0, BATCH)
+            .unwrap()
+        {
+            assert!(
+                matches!(&reply, Value::Array(row) if row[0] == Value::Int(1)),
+                "{line}: {reply:?}"
+            );
+        }
+    }
+}
+
+/// What the server uses, once its tables have stopped growing.
+fn used(client: &mut Connection) -> f64 {
+    let mut last = 0.0;
+    eventually("memory at rest", || {
+        let now = number(&info(client, "used_memory").unwrap());
+        let rests = (now - last).abs() < 2_000.0;
+        last = now;
+        rests.then_some(now)
+    })
+}
+
+/// Sends it again and again, at different times, on a connection of its own: what the server keeps for that ends with it.
+fn fill(
+    server: &Server,
+    client: &mut Connection,
+    clock: &Clock,
+    line: &str,
+    times: usize,
+    name: usize,
+) {
+    {
+        let mut sender = server.connect();
+        for _ in 0..times {
+            send(&mut sender, line, name);
+            clock.advance_millis(10);
+        }
+    }
+    eventually("the end of a connection", || {
+        (info(client, "connected_clients")? == "1").then_some(())
+    });
+}
+
+/// How much memory each key takes of a server that has been asked so.
+fn bytes(line: &str, times: usize, name: usize) -> f64 {
+    let (server, clock) = Clock::start_with(Setup::new());
+    let mut client = server.connect();
+    // What the server takes once and keeps is there before.
+    fill(&server, &mut client, &clock, line, 1, name);
+    client.ask("FLUSHALL SYNC");
+    let before = used(&mut client);
+    fill(&server, &mut client, &clock, line, times, name);
+    assert_eq!(client.ask("DBSIZE"), Value::Int(KEYS.try_into().unwrap()));
+    (used(&mut client) - before) / KEYS as f64
+}
+
+#[test]
+fn keys_take_as_much_memory_as_documented() {
+    let server = if is_valkey() { "Valkey" } else { "Redis" };
+    let [row] = &rows(server)[..] else {
+        panic!("docs/sizing.md has no row of {server}, or several");
+    };
+    assert_eq!(row.len(), COLUMNS.len());
+    for ((line, times), documented) in COLUMNS.into_iter().zip(row) {
+        let measured = bytes(line, times, 20);
+        println!("measured: {line}, {times} times: {measured:.0} bytes, documented {documented}");
+        let ratio = measured / number(documented);
+        assert!(
+            (0.9..1.1).contains(&ratio),
+            "{line}, {times} times: {measured}"
+        );
+    }
+}
+
+#[test]
+fn a_name_takes_memory_by_its_length() {
+    let [short, long] = [20, 84].map(|name| bytes("RL.GCRA {} 100 1h", 1, name));
+    println!(
+        "measured: a name of 84 bytes takes {:.0} more than one of 20",
+        long - short
+    );
+    assert!((48.0..=96.0).contains(&(long - short)), "{short}, {long}");
+}
+
+#[test]
+fn grants_append_as_much_as_documented() {
+    let setup = Setup::new().arguments(["--appendonly", "yes", "--appendfsync", "always"]);
+    let (server, clock) = Clock::start_with(setup);
+    let mut client = server.connect();
+    client.ask("SET x y");
+    let mut grant = |line: &str| {
+        let before = common::aof_bytes(&server).len();
+        clock.advance_millis(10);
+        assert_eq!(client.decide(line)[0], 1);
+        (common::aof_bytes(&server).len() - before) as f64
+    };
+    let one = "RL.CHECK aaaaaaaaaaaaaaaaaaaa 1000 1h";
+    let two = "RL.CHECK bbbbbbbbbbbbbbbbbbbb 100 1m 1000 1h";
+    let gcra = grant("RL.GCRA cccccccccccccccccccc 100 1h");
+    let one: Vec<f64> = (0..40).map(|_| grant(one)).collect();
+    let two: Vec<f64> = (0..10).map(|_| grant(two)).collect();
+    for (row, measured) in [
+        ("GCRA", gcra),
+        ("the 1st in its window", one[0]),
+        ("the 10th", one[9]),
+        ("the 32nd and later", one[31]),
+        ("the 32nd and later", one[39]),
+        ("two windows, the 1st", two[0]),
+        ("two windows, the 10th", two[9]),
+    ] {
+        let rows = rows(&format!("{row} |"));
+        let documented = number(&rows[0][0]);
+        println!("measured: {row}: {measured} bytes, documented {documented}");
+        assert!((measured - documented).abs() <= 4.0, "{row}: {measured}");
+    }
+}
