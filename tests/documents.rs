@@ -213,6 +213,19 @@ fn a_line_of_shell_that_fails_is_found() {
     assert!(shell.serve("echo no server").is_err());
 }
 
+#[test]
+fn a_command_that_fails_is_found() {
+    for (lines, fails) in [
+        ("SET a 1\nINCR a", false),
+        ("SET a x\nINCR a", true),
+        ("SET a x\nMULTI\nINCR a\nEXEC", true),
+    ] {
+        let text = format!("```redis\n{lines}\n```\n");
+        let blocks = blocks::blocks(&text).unwrap();
+        assert_eq!(carry_out(&blocks[0]).is_err(), fails, "{text}");
+    }
+}
+
 /// The blocks of a language that are run on every server.
 fn of<'a>(document: &'a Document, language: &str) -> Vec<&'a Block> {
     let blocks = document.blocks.iter();
