@@ -1,0 +1,198 @@
+"""One project of compose.yaml for tests: containers, networks and volumes with a name of their own, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+# What whoever runs the tests may have set for projects of their own.
+SETTINGS = {"COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "MAXMEMORY", "REDIS_PASSWORD", "SECRET_KEY"}
+PATIENCE = 60.0
+"""Seconds in which a busy machine gets done what is waited for."""
+
+# What a reader types as `docker`, for readers without a terminal, and for machines with the older docker-compose.
+DOCKER = r"""#!/bin/sh
+set -eu
+if [ "${1:-}" != compose ]; then exec "$REAL_DOCKER" "$@"; fi
+shift
+for word; do
+    shift
+    set -- "$@" "$word"
+    if [ "$word" = exec ]; then set -- "$@" -T; fi
+done
+exec $COMPOSE "$@"
+"""
+
+
+def eventually(probe: Callable[[], T], what: str, *, seconds: float = PATIENCE) -> T:
+    """Return the first true answer of `probe`; fail when there is none in time. A failed assertion counts as no."""
+    deadline = time.monotonic() + seconds
+    while True:
+        last: object
+        try:
+            last = answer = probe()
+            if answer:
+                return answer
+        except AssertionError as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}: {last}")
+        time.sleep(0.05)
+
+
+def run(*command: str, check: bool = True, **options: object) -> str:
+    """Run a program in the root of the repository, and return what it prints."""
+    done = subprocess.run(  # type: ignore[call-overload]
+        command,
+        **{"cwd": ROOT, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True, **options},
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return str(done.stdout)
+
+
+def docker(*words: str, check: bool = True) -> str:
+    return run("docker", *words, check=check).strip()
+
+
+def compose_program() -> list[str]:
+    """Return `docker compose`, or docker-compose where that is what there is."""
+    found = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
+    return ["docker", "compose"] if found.returncode == 0 else ["docker-compose"]
+
+
+class Stack:
+    """A project of compose.yaml. `environment` is what it is told, beside what tests need."""
+
+    def __init__(self, **environment: str) -> None:
+        self.name = f"rl-test-{secrets.token_hex(4)}"
+        self._compose = compose_program()
+        self._programs = Path(tempfile.mkdtemp(prefix="rl"))
+        shim = self._programs / "docker"
+        shim.write_text(DOCKER)
+        shim.chmod(0o755)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name not in SETTINGS},
+            "COMPOSE_PROJECT_NAME": self.name,
+            # Any that is free.
+            "PORT": "0",
+            "FLASK_PORT": "0",
+            **environment,
+        }
+
+    # Compose
+
+    def compose(self, *words: str, profiles: str = "") -> str:
+        return run(*self._compose, *words, env={**self._environment, "COMPOSE_PROFILES": profiles})
+
+    def read(self, document: str, name: str) -> str:
+        """Do what a block of a document says, as it is written, and return what that prints."""
+        text = run("scripts/block", document, name)
+        environment = {
+            **self._environment,
+            "PATH": f"{self._programs}:{os.environ['PATH']}",
+            "REAL_DOCKER": shutil.which("docker") or "docker",
+            "COMPOSE": " ".join(self._compose),
+        }
+        return run("bash", "-euo", "pipefail", "-c", text, env=environment)
+
+    # Containers
+
+    @property
+    def network(self) -> str:
+        return f"{self.name}_default"
+
+    def containers(self, service: str | None = None) -> list[str]:
+        """Return the containers of a service, or all; also those that have ended."""
+        filters = [f"label=com.docker.compose.project={self.name}"]
+        if service is not None:
+            filters.append(f"label=com.docker.compose.service={service}")
+        return docker("ps", "--all", "--quiet", *[word for one in filters for word in ("--filter", one)]).split()
+
+    def container(self, service: str) -> str:
+        [found] = self.containers(service)
+        return found
+
+    def inspect(self, service: str, template: str) -> str:
+        return docker("inspect", "--format", template, self.container(service))
+
+    def is_healthy(self, service: str) -> bool:
+        return self.inspect(service, "{{.State.Health.Status}}") == "healthy"
+
+    def published(self, service: str, port: int) -> tuple[str, int]:
+        """Return where on this machine a port of a service is."""
+        host, _, found = docker("port", self.container(service), f"{port}/tcp").rpartition(":")
+        return host, int(found)
+
+    def kill(self, service: str) -> None:
+        docker("kill", self.container(service))
+
+    def cli(self, service: str, *words: str, port: int = 6379, lines: str | None = None) -> str:
+        """Ask a server by the redis-cli of its container; with `lines` for several commands."""
+        # Packages of Valkey have it under another name.
+        client = 'exec $(command -v redis-cli || command -v valkey-cli) -p "$@"'
+        shell = ["docker", "exec", "--interactive", self.container(service), "sh", "-c", client, "sh"]
+        return run(*shell, str(port), *words, stdin=None, input=lines or "").strip()
+
+    def info(self, service: str, section: str, *, port: int = 6379) -> dict[str, str]:
+        lines = self.cli(service, "INFO", section, port=port).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def states(self, service: str, keys: list[str]) -> list[str]:
+        """Return the values and expiries of keys, as a server has them."""
+        asked = "".join(f"GET {key}\nPEXPIRETIME {key}\n" for key in keys)
+        # Replicas in a cluster are asked for more than redirections only so; elsewhere it is refused.
+        answers = self.cli(service, "--no-raw", lines=f"READONLY\n{asked}").splitlines()
+        return [answer for answer in answers if answer][1:]
+
+    # The end
+
+    def beside(self, image: str, *command: str, options: tuple[str, ...] = ("--detach",)) -> list[str]:
+        """Return the command that runs one more container in the network, gone when the project is."""
+        return [
+            "docker",
+            "run",
+            "--rm",
+            *options,
+            f"--label=rl-test={self.name}",
+            f"--network={self.network}",
+            image,
+            *command,
+        ]
+
+    def close(self, *, show: bool = False) -> None:
+        """Remove all there is, as the document says, and by force what that leaves. With `show`, print the logs."""
+        if show:
+            for container in self.containers():
+                print(docker("inspect", "--format", "{{.Name}}: {{.State.Status}} {{.State.ExitCode}}", container))
+                print(run("sh", "-c", f"docker logs --tail 80 {container} 2>&1", check=False))
+        for container in docker("ps", "--all", "--quiet", "--filter", f"label=rl-test={self.name}").split():
+            docker("rm", "--force", "--volumes", container, check=False)
+        try:
+            self.read("docs/containers.md", "compose-remove")
+        finally:
+            left = self._remove_by_force()
+            shutil.rmtree(self._programs)
+        assert left == []
+
+    def _remove_by_force(self) -> list[str]:
+        """Return what was there."""
+        left = self.containers()
+        for container in left:
+            docker("rm", "--force", "--volumes", container)
+        for kind in ("network", "volume"):
+            names = docker(kind, "ls", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}").split()
+            for name in names:
+                docker(kind, "rm", name)
+            left += names
+        return left
