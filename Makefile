@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-python test-matrix bench-instructions lint bench plots build dist test-dist clean
+.PHONY: help image run demo test test-python test-matrix test-container bench-instructions lint bench plots build dist test-dist clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -26,6 +26,9 @@ test-python: ## Run the tests of integrations/python only
 
 test-matrix: ## Run every test of the module on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
 	@scripts/server-matrix $(SERVERS)
+
+test-container: ## Build the image and test it: every command in a container, the image, compose.yaml; skipped without Docker
+	@scripts/test-container
 
 bench-instructions: ## Count instructions and allocations of each command, compare with the baseline (UPDATE=1 to write it)
 	@scripts/bench-instructions

@@ -111,7 +111,7 @@ fn bad_arguments_are_refused_at_load_with_a_clear_line_in_the_log() {
         (&["cl-throttle", "maybe"], "'cl-throttle' must be yes or no"),
     ] {
         let log = Setup::new()
-            .arguments(arguments.iter().copied())
+            .module_arguments(arguments.iter().copied())
             .start_in_vain();
         let line = format!("redis-ratelimit does not load: {why}");
         assert!(log.contains(&line), "{arguments:?}:\n{log}");

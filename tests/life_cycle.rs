@@ -12,7 +12,7 @@ use common::clock::Clock;
 use common::features::{
     ACL_CATEGORY_OF_A_MODULE, REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME, UNLOADING_WHAT_ACL_RULES_NAME,
 };
-use common::{Ask, Setup, eventually, module, other_module};
+use common::{Ask, Setup, copy_module, eventually, module, other_module};
 use redis::{Connection, Value};
 use serde_json::{Value as Json, json};
 
@@ -24,7 +24,7 @@ fn open() -> Setup {
 /// The same library as another file, as a newer build is one.
 fn another_build(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
-    fs::copy(module(), &path).unwrap();
+    copy_module(&path);
     path
 }
 
@@ -85,8 +85,7 @@ fn an_unloaded_build_leaves_the_server_s_memory() {
     let new = another_build(server.dir(), "new.so");
     upgrade(&mut client, &old);
     upgrade(&mut client, &new);
-    let pid = common::nodes::info(&mut client, "process_id").unwrap();
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
     assert!(maps.contains("/new.so"), "{maps}");
     assert!(!maps.contains("/old.so"), "{maps}");
 }

@@ -1,15 +1,13 @@
 //! Servers in containers: where `REDIS_IMAGE` names an image, tests run against it, by TCP.
 //!
-//! The server has its directory where tests look for it, too, and the module of the image. What this cannot give is
-//! skipped by name ([`is_in_the_way_of`]).
+//! The server has the module of the image, and its directory where tests look for it. Tests whose servers have to reach
+//! each other are not for this.
 
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use super::features;
 
 /// The user that servers run as in the image.
 const USER: u32 = 999;
@@ -27,13 +25,14 @@ pub fn module() -> PathBuf {
     PathBuf::from("/usr/lib/redis/modules/libredis_ratelimit.so")
 }
 
-/// Whether `test` cannot be had in a container, for it needs `what`: then says that it is skipped.
-pub fn is_in_the_way_of(test: &str, what: &str) -> bool {
-    let skipped = image().is_some();
-    if skipped {
-        features::skip(test, &format!("no {what} in containers"));
-    }
-    skipped
+/// Copies the module out of the image.
+pub fn copy_module(image: &'static str, to: &Path) {
+    let mut container = Container::new(image);
+    let from = format!("{}:{}", container.name, module().display());
+    docker(&["create", "--name", &container.name, image]).unwrap();
+    let copied = docker(&["cp", &from, to.to_str().unwrap()]);
+    container.remove();
+    copied.expect("a module in the image");
 }
 
 /// What the server in the image says of its version.
@@ -130,6 +129,12 @@ impl Container {
         let answer = String::from_utf8(answer).unwrap();
         let port = answer.lines().next()?.rsplit(':').next()?.parse().unwrap();
         Some(*self.port.get_or_init(|| port))
+    }
+
+    /// The id of the server's process, as this machine has it.
+    pub fn pid(&self) -> u32 {
+        let answer = docker(&["inspect", "--format={{.State.Pid}}", &self.name]).unwrap();
+        String::from_utf8(answer).unwrap().trim().parse().unwrap()
     }
 
     /// Kills the server at once, and removes the container with its volumes.

@@ -35,6 +35,14 @@ pub fn module() -> PathBuf {
     module
 }
 
+/// Copies it to a place of this machine.
+pub fn copy_module(to: &Path) {
+    match container::image() {
+        Some(image) => container::copy_module(image, to),
+        None => drop(fs::copy(module(), to).unwrap()),
+    }
+}
+
 /// The server to test with: `REDIS_SERVER`, or the one in the path.
 pub fn server_binary() -> PathBuf {
     std::env::var_os("REDIS_SERVER").map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
@@ -98,8 +106,9 @@ impl Setup {
     }
 
     /// Adds arguments of the module: `["top-keys", "10"]`.
-    pub fn module_arguments<const N: usize>(mut self, arguments: [&str; N]) -> Self {
-        self.module_arguments.extend(arguments.map(String::from));
+    pub fn module_arguments<'a>(mut self, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+        self.module_arguments
+            .extend(arguments.into_iter().map(String::from));
         self
     }
 
@@ -174,6 +183,7 @@ impl Setup {
         }
         all.extend(arguments);
         let (command, environment): (Vec<String>, _) = match &container {
+            Some(_) if !launcher.is_empty() => panic!("no launcher in containers"),
             Some(container) => (
                 container.command(dir.path(), environment, with_module, all),
                 Vec::new(),
@@ -273,7 +283,10 @@ impl Server {
 
     /// The id of its process.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        match &self.container {
+            Some(container) => container.pid(),
+            None => self.process.id(),
+        }
     }
 
     /// Whether its process lives.

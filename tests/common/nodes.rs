@@ -10,7 +10,7 @@ use std::time::Duration;
 use redis::cluster::{ClusterClient, ClusterConnection};
 use redis::{Client, Connection, Value};
 
-use super::{Ask, Server, Setup, eventually, server_binary};
+use super::{Ask, Server, Setup, container, eventually, server_binary};
 
 /// A port that nobody listens on at the moment, below those that the system gives to outgoing connections.
 pub fn free_port() -> u16 {
@@ -40,6 +40,10 @@ impl Node {
 
     /// A server that is set up so. (Asked again for each attempt: somebody may have taken the port meanwhile.)
     pub fn start_with(setup: impl Fn() -> Setup) -> Self {
+        assert!(
+            container::image().is_none(),
+            "servers in containers do not reach each other"
+        );
         eventually("a port that stays free", || {
             let port = free_port();
             let server = setup()
