@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -87,6 +87,8 @@ class Stack:
             # Any that is free.
             "PORT": "0",
             "FLASK_PORT": "0",
+            # One that nobody else has, most likely.
+            "SENTINEL_NETWORK": f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(256)}",
             **environment,
         }
 
@@ -108,9 +110,11 @@ class Stack:
 
     # Containers
 
-    @property
-    def network(self) -> str:
-        return f"{self.name}_default"
+    def network(self, name: str = "default") -> str:
+        return f"{self.name}_{name}"
+
+    def address(self, service: str, network: str = "default") -> str:
+        return self.inspect(service, f'{{{{(index .NetworkSettings.Networks "{self.network(network)}").IPAddress}}}}')
 
     def containers(self, service: str | None = None) -> list[str]:
         """Return the containers of a service, or all; also those that have ended."""
@@ -157,18 +161,10 @@ class Stack:
 
     # The end
 
-    def beside(self, image: str, *command: str, options: tuple[str, ...] = ("--detach",)) -> list[str]:
-        """Return the command that runs one more container in the network, gone when the project is."""
-        return [
-            "docker",
-            "run",
-            "--rm",
-            *options,
-            f"--label=rl-test={self.name}",
-            f"--network={self.network}",
-            image,
-            *command,
-        ]
+    def beside(self, network: str, image: str, *command: str, options: Sequence[str] = ("--detach",)) -> list[str]:
+        """Return the command that runs one more container in a network, gone when the project is."""
+        mine = (f"--label=rl-test={self.name}", f"--network={self.network(network)}")
+        return ["docker", "run", "--rm", *mine, *options, image, *command]
 
     def close(self, *, show: bool = False) -> None:
         """Remove all there is, as the document says, and by force what that leaves. With `show`, print the logs."""

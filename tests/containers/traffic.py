@@ -17,9 +17,10 @@ CONNECTIONS = 4
 class Load:
     """Begins with the `with`, and ends with `end` or with it."""
 
-    def __init__(self, stack: Stack, image: str, url: str, *tags: str) -> None:
+    def __init__(self, stack: Stack, network: str, image: str, url: str, *tags: str) -> None:
+        command = ["python3", "-c", SOURCE, url, str(CONNECTIONS), *tags]
         self._process = subprocess.Popen(
-            stack.beside(image, "python3", "-c", SOURCE, url, str(CONNECTIONS), *tags, options=("--interactive",)),
+            stack.beside(network, image, *command, options=["--interactive"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
