@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,13 +21,15 @@ SETTINGS = {"COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "MAXMEMO
 PATIENCE = 60.0
 """Seconds in which a busy machine gets done what is waited for."""
 
-# What a reader types as `docker`, for readers without a terminal, and for machines with the older docker-compose.
+# What a reader types as `docker`, for readers without a terminal, for machines with the older docker-compose, and for
+# packages of Valkey, whose client has another name.
 DOCKER = r"""#!/bin/sh
 set -eu
 if [ "${1:-}" != compose ]; then exec "$REAL_DOCKER" "$@"; fi
 shift
 for word; do
     shift
+    if [ "$word" = redis-cli ]; then word=$CLIENT; fi
     set -- "$@" "$word"
     if [ "$word" = exec ]; then set -- "$@" -T; fi
 done
@@ -71,6 +74,13 @@ def compose_program() -> list[str]:
     return ["docker", "compose"] if found.returncode == 0 else ["docker-compose"]
 
 
+@cache
+def client_in(image: str) -> str:
+    """Return the name of redis-cli in an image."""
+    look = ["--entrypoint", "sh", image, "-c", "command -v redis-cli || command -v valkey-cli"]
+    return Path(docker("run", "--rm", "--network", "none", *look)).name
+
+
 class Stack:
     """A project of compose.yaml. `environment` is what it is told, beside what tests need."""
 
@@ -105,6 +115,7 @@ class Stack:
             "PATH": f"{self._programs}:{os.environ['PATH']}",
             "REAL_DOCKER": shutil.which("docker") or "docker",
             "COMPOSE": " ".join(self._compose),
+            "CLIENT": client_in(self._environment["RATELIMIT_IMAGE"]),
         }
         return run("bash", "-euo", "pipefail", "-c", text, env=environment)
 
@@ -143,10 +154,9 @@ class Stack:
 
     def cli(self, service: str, *words: str, port: int = 6379, lines: str | None = None) -> str:
         """Ask a server by the redis-cli of its container; with `lines` for several commands."""
-        # Packages of Valkey have it under another name.
-        client = 'exec $(command -v redis-cli || command -v valkey-cli) -p "$@"'
-        shell = ["docker", "exec", "--interactive", self.container(service), "sh", "-c", client, "sh"]
-        return run(*shell, str(port), *words, stdin=None, input=lines or "").strip()
+        client = client_in(self._environment["RATELIMIT_IMAGE"])
+        command = ["docker", "exec", "--interactive", self.container(service), client, "-p", str(port), *words]
+        return run(*command, stdin=None, input=lines or "").strip()
 
     def info(self, service: str, section: str, *, port: int = 6379) -> dict[str, str]:
         lines = self.cli(service, "INFO", section, port=port).splitlines()
