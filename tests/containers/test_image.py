@@ -195,7 +195,9 @@ def test_sentinel_does_not_get_the_module(start: Start, folder: Path) -> None:
     own = folder / "sentinel.conf"
     own.write_text("port 26379\nsentinel monitor main 127.0.0.1 6379 1\n")
     # It writes into its configuration.
-    command = "cp /sentinel.conf /data/sentinel.conf && exec ratelimit-entrypoint redis-server /data/sentinel.conf --sentinel"
+    command = (
+        "cp /sentinel.conf /data/sentinel.conf && exec ratelimit-entrypoint redis-server /data/sentinel.conf --sentinel"
+    )
     server = start("sh", "-c", command, options=(mounted(own, "/sentinel.conf"),))
     server.answers("-p", "26379")
     assert server.cli("-p", "26379", "INFO", "server").count("redis_mode:sentinel") == 1
@@ -227,6 +229,31 @@ def test_a_stopped_container_starts_again_and_goes_on(start: Start) -> None:
     docker("start", server.name)
     server.answers()
     assert server.cli("RL.CHECK", "k", "3", "1h").split()[:3] == ["1", "3", "1"]
+
+
+def test_the_documented_commands_start_it_ask_it_and_tell_its_health(image: str) -> None:
+    name = f"rl-test-{secrets.token_hex(4)}"
+
+    def documented(block: str) -> str:
+        text = run("scripts/block", "docs/containers.md", block)
+        # Names and a port that nobody else has.
+        for theirs, ours in (
+            ("--name limits", f"--name {name}"),
+            (" limits", f" {name}"),
+            ("127.0.0.1:6379:", "127.0.0.1::"),
+            ("redis-ratelimit ", f"{image} "),
+        ):
+            text = text.replace(theirs, ours)
+        return run("bash", "-euo", "pipefail", "-c", text)
+
+    try:
+        documented("image-run")
+        answer = eventually(lambda: documented("image-ask"), "an answer")
+        assert answer.split() == ["1", "3", "2", "0", "60000"]
+        eventually(lambda: documented("image-health").strip() == "healthy", "a healthy container")
+    finally:
+        docker("rm", "--force", "--volumes", name)
+        docker("volume", "rm", name)
 
 
 # Its configuration
@@ -279,7 +306,7 @@ def test_the_configuration_in_it_keeps_limits_and_loads_no_other_modules(start: 
     [
         [],
         ["--requirepass", "a secret with 'quotes'"],
-        ["redis-server", "--user", *"default on >secret ~* &* +@all".split()],
+        ["redis-server", "--user", *["default", "on", ">secret", "~*", "&*", "+@all"]],
         ["--port", "7000", "--requirepass", "x"],
         ["--port", "0", "--unixsocket", "/data/socket", "--requirepass", "x"],
         ["--bind", "0.0.0.0"],
@@ -322,9 +349,7 @@ def test_a_server_that_loads_is_not_healthy(start: Start, password: str) -> None
     # Each key takes 5 ms to load, so that there is time to look.
     options = ["--requirepass", password] if password else []
     login = ["--no-auth-warning", "-a", password] if password else []
-    server = start(
-        "--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024", *options
-    )
+    server = start("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024", *options)
     server.answers(*login)
     fill = "for i = 1, 1000 do redis.call('SET', i, string.rep('x', 100)) end"
     server.cli(*login, "EVAL", fill, "0")
@@ -338,7 +363,9 @@ def test_a_server_that_loads_is_not_healthy(start: Start, password: str) -> None
 
 
 def test_a_server_that_hangs_is_not_healthy(start: Start) -> None:
-    server = start(options=("--health-interval=1s", "--health-timeout=1s", "--health-retries=1", "--health-start-period=0s"))
+    server = start(
+        options=("--health-interval=1s", "--health-timeout=1s", "--health-retries=1", "--health-start-period=0s")
+    )
     eventually(lambda: server.inspect("{{.State.Health.Status}}") == "healthy", "a healthy container")
     docker("kill", "--signal=STOP", server.name)
     eventually(lambda: server.inspect("{{.State.Health.Status}}") == "unhealthy", "an unhealthy container")
@@ -376,7 +403,9 @@ def test_what_it_adds_to_the_server_image_is_this_and_no_more(image: str) -> Non
     modes = ["644", "755", "755", "755", "644"]
     assert listed == [f"root {mode} {file}" for mode, file in zip(modes, files, strict=True)]
     assert once(image, "cat", files[-1]) == (ROOT / "LICENSE").read_text().strip()
-    base = docker("image", "inspect", "--format", '{{ index .Config.Labels "org.opencontainers.image.base.name" }}', image)
+    base = docker(
+        "image", "inspect", "--format", '{{ index .Config.Labels "org.opencontainers.image.base.name" }}', image
+    )
     size, before = (int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (image, base))
     print(f"{image}: {size / 1e6:.1f} MB, of which {(size - before) / 1e6:.2f} MB are not {base}'s")
     assert size - before < 2_000_000
