@@ -200,7 +200,7 @@ def test_sentinel_does_not_get_the_module(start: Start, folder: Path) -> None:
     )
     server = start("sh", "-c", command, options=(mounted(own, "/sentinel.conf"),))
     server.answers("-p", "26379")
-    assert server.cli("-p", "26379", "INFO", "server").count("redis_mode:sentinel") == 1
+    assert "_mode:sentinel" in server.cli("-p", "26379", "INFO", "server")
     assert "ratelimit" not in server.log()
     eventually(lambda: server.health() == (True, "PONG"), "a healthy Sentinel")
 
