@@ -318,13 +318,14 @@ def test_a_failure_now_and_then_is_one_outage(
     start: Any, limiters: Blocking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a cluster, where some keys have no node."""
-    now = 1_000.0
+    settled_after, now = 1.0, 1_000.0
+    monkeypatch.setattr(outage, "SETTLED_AFTER", settled_after)
     monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: now))
     server = start(Server, user="~rl:* -@all +rl.check")
     limiter = limiters.from_url(server.user_url, policy="open")
     for _ in range(5):
         assert limiter.check("other", "5/m").degraded == "NOPERM"
-        now += outage.SETTLED_AFTER - 0.1
+        now += settled_after - 0.1
         assert limiter.check(KEY, "100/m").degraded is None
     assert len(caplog.records) == 1
     now += 0.2
