@@ -10,13 +10,13 @@ FROM ${BUILD_IMAGE} AS build
 # For `docker image prune`.
 LABEL redis-ratelimit=build
 
-# A C compiler, and libclang, which reads the server's C API.
+# A C compiler, libclang, which reads the server's C API, and Python, which collects the notices of the crates.
 RUN set -eu; \
     if command -v apk >/dev/null; then \
-        apk add --no-cache clang-dev gcc musl-dev; \
-    elif ! dpkg -s gcc libc6-dev libclang-dev >/dev/null 2>&1; then \
+        apk add --no-cache clang-dev gcc musl-dev python3; \
+    elif ! dpkg -s gcc libc6-dev libclang-dev python3 >/dev/null 2>&1; then \
         apt-get update; \
-        apt-get install -y --no-install-recommends gcc libc6-dev libclang-dev; \
+        apt-get install -y --no-install-recommends gcc libc6-dev libclang-dev python3; \
     fi
 
 WORKDIR /build
@@ -30,13 +30,18 @@ RUN touch src/lib.rs && cargo build --release --locked --lib
 
 # What is added to the server image, with its modes.
 COPY docker docker
+COPY packaging/notices.py packaging/
 COPY LICENSE LICENSE
 RUN set -eu; \
-    install -d /image/usr/lib/redis/modules /image/usr/local/bin /image/etc/redis /image/usr/share/doc/redis-ratelimit; \
+    documents=/image/usr/share/doc/redis-ratelimit; \
+    of_rust=$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html; \
+    install -d /image/usr/lib/redis/modules /image/usr/local/bin /image/etc/redis "$documents"; \
     install -m 755 target/release/libredis_ratelimit.so /image/usr/lib/redis/modules; \
     install -m 755 docker/ratelimit-entrypoint docker/ratelimit-health /image/usr/local/bin; \
     install -m 644 docker/ratelimit.conf /image/etc/redis; \
-    install -m 644 LICENSE /image/usr/share/doc/redis-ratelimit
+    install -m 644 LICENSE "$documents"; \
+    packaging/notices.py >"$documents/THIRD-PARTY-NOTICES"; \
+    if [ -e "$of_rust" ]; then install -m 644 "$of_rust" "$documents/RUST-STANDARD-LIBRARY.html"; fi
 
 FROM ${SERVER_IMAGE}
 

@@ -397,10 +397,11 @@ def test_what_it_adds_to_the_server_image_is_this_and_no_more(image: str) -> Non
         LIBRARY,
         "/usr/local/bin/ratelimit-entrypoint",
         "/usr/local/bin/ratelimit-health",
+        "/usr/share/doc/redis-ratelimit/THIRD-PARTY-NOTICES",
         "/usr/share/doc/redis-ratelimit/LICENSE",
     )
     listed = once(image, "stat", "-c", "%U %a %n", *files).splitlines()
-    modes = ["644", "755", "755", "755", "644"]
+    modes = ["644", "755", "755", "755", "644", "644"]
     assert listed == [f"root {mode} {file}" for mode, file in zip(modes, files, strict=True)]
     assert once(image, "cat", files[-1]) == (ROOT / "LICENSE").read_text().strip()
     base = docker(
