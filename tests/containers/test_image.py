@@ -319,6 +319,20 @@ def test_a_server_that_serves_is_healthy(start: Start, arguments: list[str]) -> 
     assert server.health() == (True, "PONG")
 
 
+def test_a_server_that_speaks_tls_only_is_healthy(start: Start, folder: Path) -> None:
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost".split()
+    run("openssl", *options, "-keyout", str(key), "-out", str(certificate))
+    key.chmod(0o644)
+    server = start(
+        *("--port", "0", "--tls-port", "6380", "--requirepass", "x"),
+        *("--tls-cert-file", "/tls/certificate.pem", "--tls-key-file", "/tls/key.pem"),
+        *("--tls-ca-cert-file", "/tls/certificate.pem"),
+        options=(f"--volume={folder}:/tls:ro",),
+    )
+    eventually(lambda: server.health() == (True, "PONG"), "a healthy server")
+
+
 def test_docker_finds_it_healthy(start: Start) -> None:
     server = start("--requirepass", "x", options=("--health-interval=1s",))
     eventually(lambda: server.inspect("{{.State.Health.Status}}") == "healthy", "a healthy container")
