@@ -321,7 +321,19 @@ def test_a_server_that_serves_is_healthy(start: Start, arguments: list[str]) -> 
 
 def test_a_server_that_speaks_tls_only_is_healthy(start: Start, folder: Path) -> None:
     certificate, key = folder / "certificate.pem", folder / "key.pem"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost".split()
+    options = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
     run("openssl", *options, "-keyout", str(key), "-out", str(certificate))
     key.chmod(0o644)
     server = start(
