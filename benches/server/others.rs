@@ -31,14 +31,13 @@ pub fn measure(programs: &[PathBuf], sizes: Sizes, rounds: usize) -> Vec<Other> 
         .iter_mut()
         .map(|target| {
             let workloads = [Keys::One, Keys::HundredThousand].map(|keys| {
-                let denied = [gcra_denied(keys), check_denied(keys)];
-                let tenth = nth(CHECK_100_TENTH, Keys::HundredThousand, 100, 10);
-                let granted = match keys {
-                    // One key cannot be the tenth again and again.
-                    Keys::One => vec![gcra_granted(keys)],
-                    _ => vec![gcra_granted(keys), tenth],
-                };
-                [granted, denied.into()].concat()
+                let mut workloads = vec![gcra_granted(keys)];
+                // One key cannot be the tenth again and again.
+                if keys != Keys::One {
+                    workloads.push(nth(CHECK_100_TENTH, keys, 100, 10));
+                }
+                workloads.extend([gcra_denied(keys), check_denied(keys)]);
+                workloads
             });
             (target, workloads.concat())
         })
