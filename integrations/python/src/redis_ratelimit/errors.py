@@ -15,9 +15,15 @@ class UnavailableError(RateLimitError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"no rate limit decision ({reason}): {message}")
+        # Both arguments, and no text made of them: they are what a copy, or another process, makes it of again.
+        super().__init__(reason, message)
         self.reason = reason
         """The server's error code (``OOM``, ``LOADING``, …), or ``CONNECTION``, ``TIMEOUT``, ``PROTOCOL``, ``POOL``."""
+        self.message = message
+        """What the server or the connection said."""
+
+    def __str__(self) -> str:
+        return f"no rate limit decision ({self.reason}): {self.message}"
 
 
 class ConfigurationError(RateLimitError):
