@@ -2,8 +2,8 @@
 //! in `docs/algorithms.md`. Those of this module are the code that the commands run; the others are what is usual
 //! elsewhere.
 //!
-//! `cargo run --example traffic -- docs/pictures` writes the CSV files there and prints the tables of the document.
-//! `make plots` does this, and draws the pictures.
+//! `cargo run --example traffic -- DIRECTORY` writes CSV files there and prints the tables of the document. `make plots`
+//! does this, and draws the pictures.
 
 mod tables;
 
