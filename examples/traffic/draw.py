@@ -42,9 +42,8 @@ COLORS = {
 }
 LIGHT = {name: light for name, (light, _) in COLORS.items()}
 # A rule of a style sheet goes before an attribute.
-DARK = "@media(prefers-color-scheme:dark){%s}" % "".join(
-    f'[{what}="{light}"]{{{what}:{dark}}}' for light, dark in COLORS.values() for what in ("fill", "stroke")
-)
+RULES = (f'[{what}="{light}"]{{{what}:{dark}}}' for light, dark in COLORS.values() for what in ("fill", "stroke"))
+DARK = f"@media(prefers-color-scheme:dark){{{''.join(RULES)}}}"
 LINES = [LIGHT[name] for name in ("good", "line2", "line3", "line4", "line5")]
 
 SCENARIOS = {
@@ -55,9 +54,17 @@ SCENARIOS = {
 
 
 SCOUR = scour.parse_args(
-    ["--strip-xml-prolog", "--remove-metadata", "--enable-comment-stripping", "--enable-id-stripping", "--shorten-ids"]
-    # A tenth of a point is finer than any screen.
-    + ["--create-groups", "--set-precision=4", "--indent=none"]
+    [
+        "--strip-xml-prolog",
+        "--remove-metadata",
+        "--enable-comment-stripping",
+        "--enable-id-stripping",
+        "--shorten-ids",
+        "--create-groups",
+        # A tenth of a point is finer than any screen.
+        "--set-precision=4",
+        "--indent=none",
+    ]
 )
 
 STYLE = {
