@@ -23,13 +23,12 @@
 pub mod limiter;
 
 mod commands;
-mod heavy_hitters;
-mod metrics;
 mod server;
-mod top;
+mod stats;
 
 use redis_module::{Context, RedisString, Status};
 use server::Inside;
+use stats::denied_keys;
 
 /// Called by the server when it loads the module.
 fn start(ctx: &Context, arguments: &[RedisString]) -> Status {
@@ -46,7 +45,7 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     server::prepare(ctx.ctx)?;
     let settings = server::configure(ctx.ctx, arguments.iter().map(RedisString::as_slice))?;
     // The server sets only what differs from the default.
-    top::resize(Inside::of(ctx), settings.top_keys);
+    denied_keys::resize(Inside::of(ctx), settings.top_keys);
     server::register_info(ctx.ctx);
     commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))?;
     server::watch_listeners(ctx.ctx);
@@ -55,7 +54,7 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
 
 /// Called by the server when it unloads the module, which takes the statics away, but not what they own.
 fn stop(ctx: &Context) -> Status {
-    top::drop_all(Inside::of(ctx));
+    denied_keys::drop_all(Inside::of(ctx));
     Status::Ok
 }
 

@@ -6,8 +6,8 @@ use super::decide::{
 };
 use super::options::{Options, Taken};
 use crate::limiter::{Rules, Windows};
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Check;
 
@@ -33,7 +33,7 @@ impl Command for Check {
         ],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::CHECK;
+    const COUNTERS: &'static CommandCounters = &counters::CHECK;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let mut arguments = Arguments::from(call, 2);

@@ -9,9 +9,9 @@ use redis_module::raw::{
 use super::refusals::NOT_A_LIMITER;
 use super::reply::row;
 use crate::limiter::{Algorithm, Decision, Demand, Encoded, Limiter, MIN_LEN};
-use crate::metrics::CommandCounters;
 use crate::server::{Argument, Call, Key, Kind, Refusal, Stored};
-use crate::top;
+use crate::stats::counters::CommandCounters;
+use crate::stats::denied_keys;
 
 /// Decides `demand` on the limiter in the key that is the first argument.
 pub(super) fn decide<A: Algorithm>(
@@ -57,7 +57,7 @@ pub(super) fn observe(call: &Call<'_>, counters: &CommandCounters, decision: &De
 /// Makes it known that the key named by an argument was denied: to `RL.TOP`, and to whoever listens.
 pub(super) fn denied(call: &Call<'_>, at: usize) {
     if let Some(key) = call.argument(at) {
-        top::count(call.inside(), call.database(), key);
+        denied_keys::count(call.inside(), call.database(), key);
     }
     call.notify(c"rl.denied", at);
 }

@@ -6,8 +6,8 @@ use super::decide::{
 };
 use super::options::{Options, Taken};
 use crate::limiter::{Bucket, Quota};
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Gcra;
 
@@ -34,7 +34,7 @@ impl Command for Gcra {
         ],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::GCRA;
+    const COUNTERS: &'static CommandCounters = &counters::GCRA;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let mut arguments = Arguments::from(call, 2);

@@ -7,8 +7,8 @@ use super::reply::{integer, millis};
 use crate::limiter::{
     self, Algorithm, Bucket, Instant, Limiter, Meter, RetryAfter, Span, Units, Window, Windows,
 };
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Info;
 
@@ -27,7 +27,7 @@ impl Command for Info {
         arguments: &[KEY],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::INFO;
+    const COUNTERS: &'static CommandCounters = &counters::INFO;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let key = Key::read(call, 1)?;

@@ -12,8 +12,8 @@ use super::options::{Options, Taken};
 use super::refusals::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
 use super::reply::row;
 use crate::limiter::{Decision, Limiter, Rule, Rules, Windows};
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 /// The most keys that one call can name.
 const MAX_KEYS: usize = 128;
@@ -43,7 +43,7 @@ impl Command for Mcheck {
         ],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::MCHECK;
+    const COUNTERS: &'static CommandCounters = &counters::MCHECK;
 
     fn keys(call: &Call<'_>) -> Range<usize> {
         let count = call.argument(1).and_then(numkeys).unwrap_or(0);

@@ -7,8 +7,8 @@ use super::decide::{COST, KEY, state};
 use super::options::{Options, Taken};
 use super::reply::row;
 use crate::limiter::{self, Bucket, Limiter, Windows};
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Peek;
 
@@ -27,7 +27,7 @@ impl Command for Peek {
         arguments: &[KEY, COST],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::PEEK;
+    const COUNTERS: &'static CommandCounters = &counters::PEEK;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let cost = Options::parse(&mut Arguments::from(call, 2), Taken::Cost)?

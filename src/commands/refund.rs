@@ -5,8 +5,8 @@ use super::decide::{KEY, KEY_FLAGS, state, store};
 use super::refusals::UNITS;
 use super::reply::row;
 use crate::limiter::{self, Algorithm, Bucket, Decision, Instant, Limiter, Units, Windows};
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Refund;
 
@@ -26,7 +26,7 @@ impl Command for Refund {
         arguments: &[KEY, Argument::new(c"units", Kind::Integer)],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::REFUND;
+    const COUNTERS: &'static CommandCounters = &counters::REFUND;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let units = call.argument(2).and_then(units).ok_or(UNITS)?;
@@ -39,7 +39,7 @@ impl Command for Refund {
         };
         match decision {
             Some(decision) => {
-                metrics::UNITS_REFUNDED.add(decision.granted);
+                counters::UNITS_REFUNDED.add(decision.granted);
                 call.reply_integers(&row(&decision));
             }
             None => call.reply_null(),

@@ -4,8 +4,8 @@ use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
 
 use super::decide::{KEY, state};
 use crate::limiter::{self, Bucket, Instant, Limiter, Unreadable, Windows};
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Reset;
 
@@ -24,7 +24,7 @@ impl Command for Reset {
         arguments: &[KEY.multiple()],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::RESET;
+    const COUNTERS: &'static CommandCounters = &counters::RESET;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         let keys = 1..call.count();
@@ -41,7 +41,7 @@ impl Command for Reset {
             let deleted = Key::write(call, at)?.delete();
             forgotten = forgotten.saturating_add(u32::from(deleted));
         }
-        metrics::KEYS_RESET.add(forgotten.into());
+        counters::KEYS_RESET.add(forgotten.into());
         call.reply_integer(forgotten.into());
         Ok(())
     }

@@ -9,8 +9,8 @@ use super::reply::integer as reply_integer;
 use crate::limiter::{
     Bucket, Decision, Demand, Instant, Limiter, Quota, QuotaError, RetryAfter, Span, Units, Window,
 };
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec, Stored};
+use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Throttle;
 
@@ -35,7 +35,7 @@ impl Command for Throttle {
         ],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::THROTTLE;
+    const COUNTERS: &'static CommandCounters = &counters::THROTTLE;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         if call.count() > 6 {

@@ -9,10 +9,9 @@ use arrayvec::ArrayVec;
 use super::arguments::integer;
 use super::refusals::{COUNT, SYNTAX};
 use super::reply::integer as reply_integer;
-use crate::heavy_hitters::Slot;
-use crate::metrics::{self, CommandCounters};
 use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec, User};
-use crate::top;
+use crate::stats::counters::{self, CommandCounters};
+use crate::stats::denied_keys::{self, Slot};
 
 /// How many keys are shown where the caller does not say.
 const DEFAULT_COUNT: usize = 10;
@@ -36,7 +35,7 @@ impl Command for Top {
         arguments: &[Argument::new(c"count", Kind::Integer).optional()],
     };
 
-    const COUNTERS: &'static CommandCounters = &metrics::TOP;
+    const COUNTERS: &'static CommandCounters = &counters::TOP;
 
     fn run(call: &Call<'_>) -> Result<(), Refusal> {
         if call.count() > 2 {
@@ -50,7 +49,7 @@ impl Command for Top {
                 .ok_or(COUNT)?,
         };
         let user = User::of(call);
-        top::with(call.inside(), |sketch| {
+        denied_keys::with(call.inside(), |sketch| {
             let shown: Vec<&Slot> = match &user {
                 Some(user) => {
                     let reads_all = LazyCell::new(|| reads_all(user));

@@ -9,7 +9,7 @@ use redis_module::raw;
 
 use super::Inside;
 use super::api::api;
-use crate::top;
+use crate::stats::denied_keys;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
 
@@ -147,7 +147,7 @@ extern "C" fn set_top_keys(
     let keys = usize::try_from(value).unwrap_or(0);
     TOP_KEYS.store(keys, Ordering::Relaxed);
     // SAFETY: the server has called this function, and waits for it.
-    top::resize(unsafe { Inside::new() }, keys);
+    denied_keys::resize(unsafe { Inside::new() }, keys);
     OK
 }
 

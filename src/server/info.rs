@@ -1,11 +1,11 @@
 //! The module's section of `INFO`.
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 
 use redis_module::raw;
 
 use super::api::api;
-use crate::metrics;
+use crate::stats::info_section;
 
 /// Registers the section.
 ///
@@ -21,10 +21,8 @@ extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) 
     if wanted != raw::REDISMODULE_OK as c_int {
         return;
     }
-    metrics::report(|name, value| {
-        if let Ok(name) = CString::new(name) {
-            // SAFETY: the context is that of this call; the server copies the name.
-            unsafe { api!(RedisModule_InfoAddFieldULongLong)(ctx, name.as_ptr(), value) };
-        }
+    info_section::report(|name, value| {
+        // SAFETY: the context is that of this call; the server copies the name.
+        unsafe { api!(RedisModule_InfoAddFieldULongLong)(ctx, name.as_ptr(), value) };
     });
 }

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use arrayvec::ArrayVec;
 
-use crate::metrics::{self, Counter};
+use crate::stats::counters::{self, Counter};
 
 /// A command that was refused and has changed nothing. The texts begin with an error code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ impl Refusal {
     /// Where refusals of this kind are counted.
     pub(super) fn counter(&self) -> &'static Counter {
         match self {
-            Self::Argument(_) => &metrics::ERRORS_ARGUMENT,
-            Self::WrongType(_) => &metrics::ERRORS_WRONGTYPE,
-            Self::NewerVersion(..) => &metrics::ERRORS_VERSION,
-            Self::Server(_) => &metrics::ERRORS_SERVER,
+            Self::Argument(_) => &counters::ERRORS_ARGUMENT,
+            Self::WrongType(_) => &counters::ERRORS_WRONGTYPE,
+            Self::NewerVersion(..) => &counters::ERRORS_VERSION,
+            Self::Server(_) => &counters::ERRORS_SERVER,
         }
     }
 

@@ -8,7 +8,7 @@ use redis_module::raw;
 
 use super::api::api;
 use super::{Call, Refusal};
-use crate::metrics::CommandCounters;
+use crate::stats::counters::CommandCounters;
 
 /// A command.
 pub(crate) trait Command {

@@ -1,4 +1,4 @@
-//! What the module has done since it was loaded, as `INFO ratelimit` shows it.
+//! What the module has done since it was loaded, in numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +19,7 @@ impl Counter {
         self.0.store(sum, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -27,11 +27,11 @@ impl Counter {
 /// What one command has done.
 #[derive(Debug)]
 pub(crate) struct CommandCounters {
-    calls: Counter,
-    granted: Counter,
-    denied: Counter,
-    impossible: Counter,
-    errors: Counter,
+    pub(super) calls: Counter,
+    pub(super) granted: Counter,
+    pub(super) denied: Counter,
+    pub(super) impossible: Counter,
+    pub(super) errors: Counter,
 }
 
 impl CommandCounters {
@@ -92,7 +92,8 @@ pub(crate) static RESET: CommandCounters = CommandCounters::new();
 /// `RL.TOP`
 pub(crate) static TOP: CommandCounters = CommandCounters::new();
 
-static UNITS_GRANTED: Counter = Counter::new();
+/// Units that decisions granted.
+pub(super) static UNITS_GRANTED: Counter = Counter::new();
 /// Units that `RL.REFUND` gave back.
 pub(crate) static UNITS_REFUNDED: Counter = Counter::new();
 /// Limiters that `RL.RESET` forgot.
@@ -106,57 +107,3 @@ pub(crate) static ERRORS_WRONGTYPE: Counter = Counter::new();
 pub(crate) static ERRORS_VERSION: Counter = Counter::new();
 /// What the server would not do.
 pub(crate) static ERRORS_SERVER: Counter = Counter::new();
-
-const DECIDING: [(&str, &CommandCounters); 4] = [
-    ("check", &CHECK),
-    ("gcra", &GCRA),
-    ("mcheck", &MCHECK),
-    ("throttle", &THROTTLE),
-];
-const OTHERS: [(&str, &CommandCounters); 5] = [
-    ("peek", &PEEK),
-    ("info", &INFO),
-    ("refund", &REFUND),
-    ("reset", &RESET),
-    ("top", &TOP),
-];
-
-/// Hands every field and its value to `show`.
-pub(crate) fn report(mut show: impl FnMut(&str, u64)) {
-    let all = || DECIDING.iter().chain(&OTHERS).map(|(_, command)| *command);
-    let sum = |field: fn(&CommandCounters) -> &Counter| {
-        all().fold(0, |sum: u64, command| {
-            sum.saturating_add(field(command).get())
-        })
-    };
-    let granted = sum(|command| &command.granted);
-    let denied = sum(|command| &command.denied);
-    let impossible = sum(|command| &command.impossible);
-    show("calls", sum(|command| &command.calls));
-    show(
-        "decisions",
-        granted.saturating_add(denied).saturating_add(impossible),
-    );
-    show("granted", granted);
-    show("denied", denied);
-    show("impossible", impossible);
-    show("units_granted", UNITS_GRANTED.get());
-    show("units_refunded", UNITS_REFUNDED.get());
-    show("keys_reset", KEYS_RESET.get());
-    show("errors", sum(|command| &command.errors));
-    show("errors_argument", ERRORS_ARGUMENT.get());
-    show("errors_wrongtype", ERRORS_WRONGTYPE.get());
-    show("errors_version", ERRORS_VERSION.get());
-    show("errors_server", ERRORS_SERVER.get());
-    for (name, command) in DECIDING {
-        show(&format!("{name}_calls"), command.calls.get());
-        show(&format!("{name}_granted"), command.granted.get());
-        show(&format!("{name}_denied"), command.denied.get());
-        show(&format!("{name}_impossible"), command.impossible.get());
-        show(&format!("{name}_errors"), command.errors.get());
-    }
-    for (name, command) in OTHERS {
-        show(&format!("{name}_calls"), command.calls.get());
-        show(&format!("{name}_errors"), command.errors.get());
-    }
-}

@@ -1,6 +1,7 @@
 //! The keys denied most, of the whole server: what `RL.TOP` shows.
 
-use crate::heavy_hitters::Sketch;
+use super::space_saving::Sketch;
+pub(crate) use super::space_saving::Slot;
 use crate::server::{Guarded, Inside};
 
 static TOP: Guarded<Option<Sketch>> = Guarded::new(None);

@@ -1,0 +1,6 @@
+//! What the module tells about itself: counters in `INFO`, and the keys denied most.
+
+pub(crate) mod counters;
+pub(crate) mod denied_keys;
+pub(crate) mod info_section;
+mod space_saving;
