@@ -10,7 +10,10 @@ use super::rounds::Row;
 use super::statistics::Summary;
 use super::table::{Table, grouped};
 use super::targets::{Bar, Verdict, verdicts};
-use super::workloads::{PEER, SET};
+use super::workloads::{
+    CHECK_DENIED, CHECK_FIFTH, GCRA_DENIED, GCRA_GRANTED, INCR_EXPIRE, LUA_FIXED, LUA_GCRA,
+    LUA_LOG, MCHECK_TWO, PEER, SET,
+};
 use super::{Peer, Plan, Results};
 
 /// The workload of `make bench-instructions` that the others are compared with.
@@ -28,6 +31,7 @@ pub fn document(plan: &Plan, results: &Results) -> String {
             plan.rounds_with_listeners.to_string(),
         ),
         ("{latency_rounds}", plan.latency_rounds.to_string()),
+        ("{choice}", choice(&own)),
         ("{targets}", targets(&verdicts(results))),
         ("{commands}", by_keys(&own)),
         ("{peer}", peer(plan.peer.as_ref(), &results.plain)),
@@ -156,6 +160,35 @@ fn others(others: &[Other]) -> String {
         text += &format!("{table}\n");
     }
     text
+}
+
+/// What a user can choose between, and what each holds a caller to.
+const CHOICE: [(&str, &str); 9] = [
+    (GCRA_GRANTED, RATE),
+    (GCRA_DENIED, RATE),
+    (CHECK_FIFTH, LIMIT),
+    (CHECK_DENIED, LIMIT),
+    (MCHECK_TWO, "the limit of each, all or nothing"),
+    (INCR_EXPIRE, TWICE),
+    (LUA_FIXED, TWICE),
+    (LUA_GCRA, RATE),
+    (LUA_LOG, LIMIT),
+];
+const RATE: &str = "a rate and a burst";
+const LIMIT: &str = "the limit in any window";
+const TWICE: &str = "twice the limit around the end of a window";
+
+/// The rows of [`CHOICE`] on random keys: every caller is another one.
+fn choice(rows: &[&Row]) -> String {
+    let mut table = Table::new(["one decision", "CPU, × SET", "at most granted"]);
+    for (name, promise) in CHOICE {
+        let row = rows
+            .iter()
+            .find(|row| row.name == name && row.keys == Keys::HundredThousand)
+            .unwrap_or_else(|| panic!("{name} was not measured"));
+        table.row([name, &row.ratio.to_string(), promise]);
+    }
+    table.to_string()
 }
 
 fn targets(verdicts: &[Verdict]) -> String {

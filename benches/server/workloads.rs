@@ -21,6 +21,9 @@ pub const CHECK_100_TENTH: &str = "RL.CHECK granted, limit 100, the 10th";
 pub const CHECK_100_FULL: &str = "RL.CHECK granted, limit 100, full log";
 pub const CHECK_DENIED: &str = "RL.CHECK denied, limit 10";
 pub const CHECK_100_DENIED: &str = "RL.CHECK denied, limit 100, full log";
+pub const MCHECK_TWO: &str = "RL.MCHECK of 2 keys, the 5th";
+pub const INCR_EXPIRE: &str = "INCR and EXPIRE in MULTI";
+pub const LUA_FIXED: &str = "Lua: fixed window, granted";
 pub const LUA_GCRA: &str = "Lua: GCRA, granted";
 pub const LUA_LOG: &str = "Lua: sorted set, limit 100, granted";
 pub const PEER: &str = "peer: ";
@@ -170,16 +173,11 @@ pub fn all() -> Vec<Workload> {
     for keys in [Keys::One, Keys::HundredThousand, Keys::New] {
         all.extend([
             Workload::new("INCR", keys, "INCR {key}"),
-            Workload::new(
-                "INCR and EXPIRE in MULTI",
-                keys,
-                "MULTI;INCR {key};EXPIRE {key} 3600;EXEC",
-            )
-            .weight(2),
+            Workload::new(INCR_EXPIRE, keys, "MULTI;INCR {key};EXPIRE {key} 3600;EXEC").weight(2),
             gcra_granted(keys),
             throttle(keys),
             Workload::new(
-                "Lua: fixed window, granted",
+                LUA_FIXED,
                 keys,
                 scripts::call("fixed-window", "{key} 4000000000 3600000"),
             )
@@ -262,7 +260,7 @@ pub fn all() -> Vec<Workload> {
             .after_itself(1)
             .undone_by("RL.REFUND {key} 1")
             .weight(4),
-            Workload::new("RL.MCHECK of 2 keys, the 5th", keys, mcheck(2))
+            Workload::new(MCHECK_TWO, keys, mcheck(2))
                 .granted()
                 .after(4, "RL.CHECK {key} 10 1h")
                 .undone_by("RL.REFUND {key} 1"),
