@@ -12,11 +12,18 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from servers import Server, eventually, free_ports
-from starlette.responses import JSONResponse
+from starlette._utils import get_route_path
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Mount, Route
 
 from redis_ratelimit import ArgumentError, AsyncRateLimiter, ConfigurationError, UnavailableError, outage
-from redis_ratelimit.asgi import Pattern, RateLimitMiddleware
+from redis_ratelimit.asgi import Pattern, RateLimitMiddleware, route_path
 
 
 async def hello(scope: Any, receive: Any, send: Any) -> None:
@@ -91,6 +98,140 @@ async def test_the_first_pattern_that_fits_counts(server: Server, limiter: Async
         assert await limit_of("GET", "/health") is None
         assert await limit_of("OPTIONS", "/login") is None
         assert (await http.post("/login")).status_code == 429
+
+
+# Paths
+
+
+async def answers_of(app: Any, *paths: str, method: str = "GET", **options: Any) -> list[int]:
+    async with client(app) as http:
+        return [(await http.request(method, path, **options)).status_code for path in paths]
+
+
+def routed() -> Starlette:
+    """An application of Starlette with the routes /login, /health and /."""
+
+    async def answer(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(request.url.path)
+
+    return Starlette(routes=[Route(path, answer) for path in ("/login", "/health", "/")])
+
+
+@pytest.mark.parametrize("below", ["/v1", "/v1/v2"])
+async def test_below_a_mount_patterns_are_what_the_router_matches(
+    below: str, server: Server, limiter: AsyncRateLimiter
+) -> None:
+    limits = {"/login": "1/m", "/": "2/m", "*": "1/m"}
+    app: Any = RateLimitMiddleware(routed(), limits, limiter=limiter, exempt=["/health"])
+    for part in reversed(below.split("/")[1:]):
+        app = Starlette(routes=[Mount(f"/{part}", app)])
+    assert await answers_of(app, *[f"{below}/login"] * 3) == [200, 429, 429]
+    assert await answers_of(app, *[f"{below}/health"] * 3) == [200] * 3
+    assert await answers_of(app, *[f"{below}/"] * 3) == [200, 200, 429]
+    assert await answers_of(app, f"{below}/x", f"{below}/x") == [404, 429]
+    assert {key.split(":")[2] for key in server.admin.scan_iter()} == {"/login", "/", "*"}
+
+
+@pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")
+@pytest.mark.parametrize("how", ["add_middleware", "around", "around another"])
+async def test_the_root_path_of_fastapi_is_left_out(how: str, server: Server, limiter: AsyncRateLimiter) -> None:
+    app: Any = FastAPI(root_path="/api")
+    app.add_api_route("/login", lambda: None)
+    limits = {"/login": "2/m"}
+    if how == "add_middleware":
+        app.add_middleware(RateLimitMiddleware, limits=limits, limiter=limiter)
+    else:
+        app = RateLimitMiddleware(app if how == "around" else GZipMiddleware(app), limits, limiter=limiter)
+    # Behind a proxy that takes the prefix away, and one that does not: the router answers both.
+    assert await answers_of(app, "/api/login", "/login", "/api/login", "/login") == [200, 200, 429, 429]
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path", "expected"),
+    [
+        ("/login", "", "/login"),
+        ("/v1/login", "/v1", "/login"),
+        # As older frameworks had it.
+        ("/login", "/v1", "/login"),
+        ("/v10/login", "/v1", "/v10/login"),
+        ("/v1", "/v1", "/"),
+        ("/v1/", "/v1", "/"),
+        ("/v1/v1/login", "/v1", "/v1/login"),
+        ("/a/b/c", "/a/b", "/c"),
+        ("//login", "/", "/login"),
+    ],
+)
+def test_the_path_without_the_root_path(path: str, root_path: str, expected: str) -> None:
+    assert route_path({"path": path, "root_path": root_path}) == expected
+    # The framework's own, except for the mount itself.
+    assert get_route_path({"path": path, "root_path": root_path}) == expected or path == root_path
+    assert route_path({"path": expected}) == expected
+
+
+async def test_a_pattern_that_repeats_the_mount_is_told_once(
+    server: Server, limiter: AsyncRateLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = RateLimitMiddleware(routed(), {"/v1/login": "1/m", "/login/*": "1/m"}, limiter=limiter)
+    app = Starlette(routes=[Mount("/v1", inner)])
+    assert await answers_of(app, "/v1/", "/v1/login", "/v1/login") == [200] * 3
+    [warning] = [record for record in caplog.records if record.name == "redis_ratelimit"]
+    assert warning.getMessage() == (
+        "the limit for '/v1/login' does not count: the application is mounted at '/v1', and patterns are for the paths "
+        "below that, such as '/login'"
+    )
+
+
+async def test_middlewares_that_count_together_are_told(
+    server: Server, limiter: AsyncRateLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mounted(path: str, **options: Any) -> Mount:
+        return Mount(path, RateLimitMiddleware(routed(), {"GET /login": "1/m"}, limiter=limiter, **options))
+
+    apart = Starlette(routes=[mounted("/v1"), mounted("/v2", scope="v2"), mounted("/v3", prefix="rl:3")])
+    assert await answers_of(apart, "/v1/login", "/v2/login", "/v3/login") == [200] * 3
+    assert not caplog.records
+    server.admin.flushall()
+    together = Starlette(routes=[*apart.routes, mounted("/v4")])
+    [warning] = caplog.records
+    assert "'GET /login' in scope 'http'" in warning.getMessage()
+    assert await answers_of(together, "/v1/login", "/v4/login") == [200, 429]
+
+
+# Preflights
+
+PREFLIGHT = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+
+
+async def test_preflights_are_not_limited(server: Server, limiter: AsyncRateLimiter) -> None:
+    app = RateLimitMiddleware(hello, {"/login": "1/m"}, limiter=limiter)
+    paths = ["/login"] * 3
+    assert await answers_of(app, *paths, method="OPTIONS", headers=PREFLIGHT) == [200] * 3
+    assert server.admin.dbsize() == 0
+    # What only looks like one is.
+    for number, (method, headers) in enumerate(
+        [("OPTIONS", {}), ("OPTIONS", {"Origin": "https://shop.example"}), ("POST", PREFLIGHT)]
+    ):
+        other = RateLimitMiddleware(hello, {"/login": "1/m"}, limiter=limiter, scope=str(number))
+        assert await answers_of(other, *paths, method=method, headers=headers) == [200, 429, 429]
+    # Who names the method means it.
+    named = RateLimitMiddleware(hello, {"/login": "9/m", "OPTIONS *": "1/m"}, limiter=limiter, scope="named")
+    assert await answers_of(named, *paths, method="OPTIONS", headers=PREFLIGHT) == [200, 429, 429]
+
+
+async def test_inside_of_cors_a_refusal_can_be_read_by_the_page(server: Server, limiter: AsyncRateLimiter) -> None:
+    app = routed()
+    app.add_middleware(RateLimitMiddleware, limits={"/login": "1/m"}, limiter=limiter)
+    app.add_middleware(
+        CORSMiddleware, allow_origins=["https://shop.example"], allow_methods=["POST"], expose_headers=["Retry-After"]
+    )
+    async with client(app) as http:
+        assert [(await http.options("/login", headers=PREFLIGHT)).status_code for _ in range(3)] == [200] * 3
+        origin = {"Origin": "https://shop.example"}
+        assert (await http.get("/login", headers=origin)).status_code == 200
+        refused = await http.get("/login", headers=origin)
+    assert refused.status_code == 429
+    assert refused.headers["Access-Control-Allow-Origin"] == "https://shop.example"
+    assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
 
 
 @pytest.mark.parametrize(
@@ -375,6 +516,13 @@ def test_two_processes_of_a_real_server_share_a_limit(server: Server, tmp_path: 
 
         answers = asyncio.run(hammer())
     assert sorted(answers) == [200] * 50 + [429] * 100
+
+
+def test_the_root_path_of_a_real_server_is_left_out(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP.replace("URL", f"{server.url}?socket_timeout=20").replace("50/h", "2/h"))
+    with uvicorn(tmp_path, "--root-path", "/api") as base:
+        assert [httpx.get(f"{base}/").status_code for _ in range(3)] == [200, 200, 429]
+    assert server.admin.keys("rl:http:/:*")
 
 
 def test_clients_of_a_real_server_that_hang_up_leave_nothing(server: Server, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ app = RateLimitMiddleware(app, {"POST /login": "5/m", "/api/*": "100/m; 2000/h"}
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from .aio import AsyncRateLimiter
 from .decision import Decision
@@ -27,6 +29,11 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Rates: TypeAlias = RateLike | Iterable[RateLike]
 
 _DECIDED = "redis_ratelimit.decided"
+_PREFLIGHT = frozenset({b"origin", b"access-control-request-method"})
+
+# The middlewares of this process by what their keys begin with.
+_middlewares: WeakValueDictionary[tuple[str, str, str], RateLimitMiddleware] = WeakValueDictionary()
+_logger = logging.getLogger("redis_ratelimit")
 
 
 def client_address(scope: Scope, *, trusted_proxies: int = 0, ipv6_prefix: int = 64) -> str:
@@ -40,6 +47,29 @@ def client_address(scope: Scope, *, trusted_proxies: int = 0, ipv6_prefix: int =
         value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for"
     ]
     return client_ip(peer[0] if peer else None, forwarded, trusted_proxies=trusted_proxies, ipv6_prefix=ipv6_prefix)
+
+
+def route_path(scope: Scope, root_path: str | None = None) -> str:
+    """Return the path as the router of the application sees it: below what the application is mounted at.
+
+    `root_path` replaces the one in the scope. The path includes it, as ASGI says. Old servers and frameworks leave it
+    out; then the path does not begin with it, and is the one below already.
+
+    >>> route_path({"path": "/v1/login", "root_path": "/v1"}), route_path({"path": "/login", "root_path": "/v1"})
+    ('/login', '/login')
+    """
+    path = str(scope["path"])
+    root = scope.get("root_path", "") if root_path is None else root_path
+    below = path.removeprefix(root)
+    # A path cannot be empty in a pattern, so the mount itself is its root. "/v10" is not below "/v1".
+    return path if below and not below.startswith("/") else below or "/"
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Whether this is a browser's question of CORS before the request itself, which it sends by itself."""
+    if scope["method"] != "OPTIONS":
+        return False
+    return _PREFLIGHT.issubset(bytes(name).lower() for name, _ in scope.get("headers", ()))
 
 
 def decided(scope: Scope) -> list[LevelDecision]:
@@ -79,7 +109,8 @@ class Pattern:
     True
 
     ``GET`` includes ``HEAD``. The path is compared as it is, decoded, with upper and lower case and the slash at the
-    end. Raises `ArgumentError` for text that is no pattern.
+    end. It is the path in the application, without the one that it is mounted at. Raises `ArgumentError` for text that
+    is no pattern.
     """
 
     __slots__ = ("_methods", "_pieces", "text")
@@ -97,6 +128,10 @@ class Pattern:
     def fits(self, method: str, path: str) -> bool:
         """Whether a request is meant."""
         return (self._methods is None or method in self._methods) and self._fits_path(path)
+
+    def names(self, method: str) -> bool:
+        """Whether the pattern is for certain methods, and this is one of them."""
+        return self._methods is not None and method in self._methods
 
     def _fits_path(self, path: str) -> bool:
         # Not by a regular expression: a long path could make it slow.
@@ -119,11 +154,16 @@ class RateLimitMiddleware:
     """Limits requests before they reach the application, and adds the headers to every response.
 
     `limits` maps patterns to rates, see `Pattern`; the first that fits a request counts, and is one ``RL.CHECK``. One
-    or more rates alone are for all paths. What fits `exempt`, or nothing, is not limited.
+    or more rates alone are for all paths. What fits `exempt`, or nothing, is not limited. Neither is a CORS preflight,
+    which browsers send by themselves, unless the pattern names its method: ``OPTIONS *``.
+
+    Patterns are for the paths that the application's router sees. Below ``Mount("/v1", ...)``, with ``uvicorn
+    --root-path /v1`` and with ``FastAPI(root_path="/v1")``, a request for ``/v1/login`` is one for ``/login``.
 
     Requests are counted by client address: `trusted_proxies` and `ipv6_prefix` are those of `keys.client_ip`. `key` is
     a function of the scope, asynchronous or not, that returns another value to count by, or None for a request that is
-    not limited. Keys are ``rl:http:<pattern>:<value>``: `scope` is their second part, `prefix` their first.
+    not limited. Keys are ``rl:http:<pattern>:<value>``: `scope` is their second part, `prefix` their first. So two
+    middlewares with an equal pattern count together, unless one gets another `scope`; a warning is logged.
 
     `limiter` is an `AsyncRateLimiter`; or a URL, of which one is made that is closed when the application shuts down;
     or None for the one in ``state.rate_limiter``. `policy` replaces its policy. ``open`` lets requests pass, ``closed``
@@ -157,6 +197,8 @@ class RateLimitMiddleware:
         self.app = app
         by_pattern = limits if isinstance(limits, Mapping) else {"*": limits}
         self._limits = [(Pattern(text), _rates(given)) for text, given in by_pattern.items()]
+        self._root_path = _root_path_of(app)
+        self._warned: set[Pattern] = set()
         self._exempt = [Pattern(text) for text in ([exempt] if isinstance(exempt, str) else exempt)]
         # Refuses bad settings now.
         client_ip(None, trusted_proxies=trusted_proxies, ipv6_prefix=ipv6_prefix)
@@ -169,6 +211,7 @@ class RateLimitMiddleware:
         self._response = response
         self._scope = scope
         self._prefix = prefix
+        self._warn_of_shared_limits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a connection, as ASGI has it."""
@@ -193,10 +236,7 @@ class RateLimitMiddleware:
         await app(scope, receive, send)
 
     async def _decide(self, scope: Scope) -> Decision | None:
-        method, path = scope["method"], scope["path"]
-        if any(pattern.fits(method, path) for pattern in self._exempt):
-            return None
-        fitting = next((limit for limit in self._limits if limit[0].fits(method, path)), None)
+        fitting = self._fitting(scope)
         if fitting is None:
             return None
         pattern, found = fitting
@@ -217,6 +257,45 @@ class RateLimitMiddleware:
         decided(scope).append(LevelDecision(quota_name(pattern.text), binding_rate(found, decision), key, decision))
         return decision
 
+    def _fitting(self, scope: Scope) -> tuple[Pattern, tuple[Rate, ...]] | None:
+        """Return the limit of a request, if there is one."""
+        method, path = scope["method"], route_path(scope, self._root_path)
+        if any(pattern.fits(method, path) for pattern in self._exempt):
+            return None
+        preflight = is_preflight(scope)
+        for pattern, found in self._limits:
+            if pattern.fits(method, path) and (not preflight or pattern.names(method)):
+                return pattern, found
+        self._warn_of_whole_paths(method, scope["path"], path)
+        return None
+
+    def _warn_of_shared_limits(self) -> None:
+        for pattern, _ in self._limits:
+            name = (self._prefix, self._scope, pattern.text)
+            if _middlewares.setdefault(name, self) is not self:
+                _logger.warning(
+                    "two RateLimitMiddlewares have a limit for %r in scope %r: they count together, "
+                    "unless one gets another scope=",
+                    pattern.text,
+                    self._scope,
+                )
+
+    def _warn_of_whole_paths(self, method: str, whole: str, path: str) -> None:
+        """Say it once if a pattern would fit the path with the one that the application is mounted at before it."""
+        if whole == path:
+            return
+        for pattern, _ in self._limits:
+            if pattern.fits(method, whole) and pattern not in self._warned:
+                self._warned.add(pattern)
+                mount = whole.removesuffix(path)
+                _logger.warning(
+                    "the limit for %r does not count: the application is mounted at %r, and patterns are for the "
+                    "paths below that, such as %r",
+                    pattern.text,
+                    mount,
+                    path,
+                )
+
     def _closing(self, limiter: AsyncRateLimiter, send: Send) -> Send:
         async def sending(message: Message) -> None:
             if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
@@ -224,6 +303,17 @@ class RateLimitMiddleware:
             await send(message)
 
         return sending
+
+
+def _root_path_of(app: Any) -> str | None:
+    """Return the root path that an application of FastAPI puts in place of the server's, if it has one."""
+    # Through other middlewares. Not for ever, whatever they are.
+    for _ in range(100):
+        found = getattr(app, "root_path", None)
+        if isinstance(found, str) and found:
+            return found
+        app = getattr(app, "app", None)
+    return None
 
 
 def _rates(given: Rates) -> tuple[Rate, ...]:
