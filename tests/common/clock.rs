@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,9 +31,19 @@ impl Clock {
 
     /// The same with more to set up.
     pub fn start_with(setup: Setup) -> (Server, Self) {
-        let source = setup.dir().join("clock.c");
-        let library = setup.dir().join("clock.so");
-        let time = setup.dir().join("time");
+        let (clock, environment) = Self::prepare(setup.dir());
+        let server = environment
+            .iter()
+            .fold(setup, |setup, (name, value)| setup.environment(name, value))
+            .start();
+        (server, clock)
+    }
+
+    /// A clock in this directory, and the environment of a server that goes by it.
+    pub fn prepare(dir: &Path) -> (Self, [(&'static str, PathBuf); 2]) {
+        let source = dir.join("clock.c");
+        let library = dir.join("clock.so");
+        let time = dir.join("time");
         fs::write(&source, SOURCE).unwrap();
         let compiled = Command::new("cc")
             .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -46,11 +57,7 @@ impl Clock {
             micros: AtomicU64::new(0),
         };
         clock.set(START);
-        let server = setup
-            .environment("LD_PRELOAD", &library)
-            .environment("TEST_CLOCK", &time)
-            .start();
-        (server, clock)
+        (clock, [("LD_PRELOAD", library), ("TEST_CLOCK", time)])
     }
 
     /// The time since the epoch.
