@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 SERVER = os.environ.get("REDIS_SERVER") or "redis-server"
 # The rights of an application that may do nothing but rate-limit keys that begin with rl:.
-RATE_LIMIT_ONLY = "~rl:* -@all +rl.check +rl.gcra +rl.mcheck +rl.peek +rl.info +rl.refund +rl.reset"
+RATE_LIMIT_ONLY = "~rl:* -@all +rl.check +rl.gcra +rl.mcheck +rl.peek +rl.info +rl.refund +rl.reset +cl.throttle"
 # What redis-py asks a cluster before anything else.
 CLUSTER_DISCOVERY = "+cluster|slots +command"
 

@@ -242,7 +242,8 @@ def test_health_says_what_works(start: Any) -> None:
     # It has charged nothing, and nobody's denials are more.
     assert server.admin.dbsize() == 0
     assert server.admin.execute_command("RL.TOP") == []
-    assert server.admin.execute_command("INFO", "ratelimit")["ratelimit_granted"] == 0
+    assert found["counted"] is False
+    assert (counters(server)["decisions"], counters(server)["errors"]) == (0, 0)
 
 
 def unhealthy(*words: str, **more: str) -> tuple[str, dict[str, Any]]:
@@ -272,7 +273,7 @@ def test_health_says_who_may_not(start: Any, login: str, more: dict[str, str], c
     line, found = unhealthy("--timeout", "20", REDIS_URL=f"redis://{login}127.0.0.1:{server.port}", **more)
     assert f"127.0.0.1:{server.port}: {code}: " in line
     assert "wrong-one" not in line
-    assert found["role"] is None
+    assert found["role"] == ("master" if code == "NOPERM" else None)
 
 
 def test_health_says_what_the_server_lacks(start: Any) -> None:
@@ -286,7 +287,7 @@ def test_health_says_what_the_server_lacks(start: Any) -> None:
     server.run("REPLICAOF 127.0.0.1 1")
     line, found = unhealthy("--timeout", "20", REDIS_URL=server.url)
     assert "READONLY: " in line
-    assert found["role"] == "slave"
+    assert found["role"] == "replica"
 
 
 def test_health_says_when_nobody_answers(start: Any) -> None:
@@ -308,7 +309,25 @@ def test_health_without_the_module(start: Any) -> None:
 
 def test_the_health_of_an_application_s_own_user(start: Any) -> None:
     server = start(Server, user=RATE_LIMIT_ONLY)
-    assert re.fullmatch(r"ok .*socket: latency [0-9.]+ ms\n", done("health", REDIS_URL=server.user_url))
+    told = r"ok .*socket: role master, (redis|valkey) [0-9.]+, module [0-9.]+, latency [0-9.]+ ms"
+    assert re.fullmatch(rf"{told}\n", done("health", REDIS_URL=server.user_url))
+    # Without the right for the question that counts as nothing, it asks for a decision, and says so.
+    server.run("ACL SETUSER app -cl.throttle")
+    assert re.fullmatch(rf"{told}, counted as impossible\n", done("health", REDIS_URL=server.user_url))
+    assert counters(server)["impossible"] == 2
+    server.run("ACL SETUSER app -rl.check")
+    assert "NOPERM" in failed("health", REDIS_URL=server.user_url)
+
+
+def counters(server: Server) -> dict[str, int]:
+    fields = server.admin.execute_command("INFO", "ratelimit")
+    return {name.removeprefix("ratelimit_"): number for name, number in fields.items()}
+
+
+def test_the_health_of_a_server_without_cl_throttle(start: Any) -> None:
+    server = start(Server, "ratelimit.cl-throttle no")
+    assert done("health", REDIS_URL=server.url).endswith(" ms, counted as impossible\n")
+    assert (counters(server)["impossible"], counters(server)["errors"]) == (2, 0)
 
 
 # Many servers

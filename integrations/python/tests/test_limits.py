@@ -549,10 +549,39 @@ def test_a_server_that_grants_nothing_is_not_healthy(kind: BlockingLimits, start
     with demoted(server):
         assert not storage.check()
     assert storage.check()
+    server.admin.config_set("maxmemory", 1)
+    assert not storage.check()
+    server.admin.config_set("maxmemory", 0)
+    # Nothing of it counts as a decision.
+    assert server.admin.execute_command("INFO", "ratelimit")["ratelimit_decisions"] == 0
     without = kind.storage(rl(start(Server, load_module=False).url))
     assert not without.check()
     with pytest.raises(ModuleMissingError, match="loadmodule"):
         kind.strategy("fixed-window", without).hit(FIVE, "ann")
+
+
+@pytest.mark.parametrize(
+    ("user", "lines"),
+    [("~rl:* -@all +rl.check", ()), ("~rl:* -@all +rl.check +rl.peek", ("ratelimit.cl-throttle no",))],
+    ids=["not allowed", "not there"],
+)
+def test_a_storage_is_healthy_without_the_right_to_ask_for_nothing(
+    kind: BlockingLimits,
+    user: str,
+    lines: tuple[str, ...],
+    start: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = start(Server, *lines, user=user)
+    storage = kind.storage(rl(server.user_url))
+    for _ in range(3):
+        assert storage.check()
+    assert server.admin.execute_command("INFO", "ratelimit")["ratelimit_granted"] == 3
+    # What is refused is tried once, and is no outage.
+    assert len(server.admin.acl_log()) <= 1
+    assert not caplog.records
+    with demoted(server):
+        assert not storage.check()
 
 
 # The registry

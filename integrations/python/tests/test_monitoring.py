@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,18 @@ import promql_parser
 import pytest
 import redis
 import yaml
-from servers import Server
+from limits.storage import storage_from_string
+from servers import RATE_LIMIT_ONLY, Server
 from test_cli import exporter
+
+import redis_ratelimit.limits
+from redis_ratelimit import RateLimiter, admin
+from redis_ratelimit.exporter import metrics
 
 MONITORING = Path(__file__).parents[3] / "docs" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text())
 ALERTS = MONITORING / "prometheus-alerts.yml"
+DOCUMENT = MONITORING.with_suffix(".md").read_text()
 # What Grafana puts into an expression before it sends it.
 GRAFANA = {"$__rate_interval": "1m", "$server": ".*"}
 
@@ -126,6 +132,50 @@ def test_panels_do_not_overlap_and_have_their_source_from_the_variable() -> None
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
+def watched(server: Server, limiter: RateLimiter) -> dict[str, Any]:
+    """Return what people alert on: what the rules ask for, what docs/monitoring.md says, refusals, and the ACL log."""
+    # The mean time of a call, in which probes may count.
+    rules = [rule["expr"] for rule in alerts() if rule["alert"] != "RateLimitSlow"]
+    names = {name for rule in rules for name, _ in selectors(rule)}
+    fields = DOCUMENT.partition("## What INFO ratelimit says")[2].partition("\n## ")[0]
+    names |= {f"redis_ratelimit_{field}_total" for line in fields.splitlines() for field in named(line)}
+    assert "redis_ratelimit_impossible_total" in names
+    assert "redis_ratelimit_decisions_total" in names
+    samples = {
+        line: True
+        for line in metrics(limiter).splitlines()
+        # Memory is not the same at any two moments.
+        if line.partition("{")[0] in names and not re.search("used_memory", line)
+        # A command that nobody has called yet has no series.
+        if not re.search(r"command_rejected_total.* 0$", line)
+    }
+    return {"samples": samples, "errors": server.admin.info("errorstats"), "acl log": server.admin.acl_log()}
+
+
+def named(row: str) -> list[str]:
+    """Return the fields in the first cell of a row of a table."""
+    cells = row.split("|")
+    return re.findall("`([a-z_]+)`", cells[1]) if len(cells) > 1 else []
+
+
+@pytest.mark.parametrize("user", [None, f"{RATE_LIMIT_ONLY} +select"], ids=["admin", "application"])
+def test_a_probe_leaves_no_trace_in_what_people_alert_on(user: str | None, start: Callable[..., Server]) -> None:
+    server = start(Server, user=user)
+    url = server.user_url if user else server.url
+    storage = storage_from_string(url.replace("unix://", "rl+unix://"), timeout=20)
+    assert isinstance(storage, redis_ratelimit.limits.RateLimitStorage)
+    with RateLimiter.from_url(server.url, timeout=20) as watching, RateLimiter.from_url(url, timeout=20) as limiter:
+        before = None
+        for _ in range(3):
+            assert [health.problem for health in admin.health(limiter)] == [None]
+            assert storage.check()
+            # From the second on, for what a client asks when it connects is the same for every command.
+            before = before or watched(server, watching)
+            assert watched(server, watching) == before
+        assert len(before["samples"]) > 10
+        assert f'redis_ratelimit_decisions_total{{server="{server.socket}"}} 0' in before["samples"]
+
+
 # For promtool: series each minute, and the alerts that they raise by the end, by the labels `server` and `command`.
 SERIES = {
     'redis_ratelimit_up{server="a"}': "1x30",
@@ -134,6 +184,8 @@ SERIES = {
     'redis_ratelimit_command_rejected_total{server="a",command="rl.gcra"}': "5x30",
     'redis_ratelimit_decisions_total{server="a"}': "0+100x30",
     'redis_ratelimit_denied_total{server="a"}': "0+60x30",
+    'redis_ratelimit_impossible_total{server="a"}': "0+1x30",
+    'redis_ratelimit_impossible_total{server="b"}': "3x30",
     'redis_ratelimit_server_evicted_keys_total{server="a"}': "0+1x30",
     'redis_ratelimit_server_used_memory_bytes{server="a"}': "90x30",
     'redis_ratelimit_server_maxmemory_bytes{server="a"}': "100x30",
@@ -155,6 +207,7 @@ RAISED: dict[str, dict[str, str] | None] = {
     "RateLimitExporterDown": None,
     "RateLimitRefused": {"server": "a", "command": "rl.check"},
     "RateLimitSilent": None,
+    "RateLimitImpossible": {"server": "a"},
     "RateLimitMostlyDenied": {},
     "RateLimitEvicting": {"server": "a"},
     "RateLimitMemoryNearlyFull": {"server": "a"},

@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from redis.client import NEVER_DECODE
 from redis.sentinel import SentinelConnectionPool
 
-from .classify import CLIENT_ERRORS, classify
+from . import commands
+from .classify import CLIENT_ERRORS, cannot_probe, classify
 from .client import RateLimiter
+from .commands import as_map
 from .errors import ArgumentError, RateLimitError, ReplyError, UnavailableError, WrongTypeError
 from .info import Info
 from .keys import client_ip, escape
@@ -201,8 +203,10 @@ class Health:
     """Why it does not decide, or None. It begins with a code, such as ``WRONGPASS``, ``NOMODULE`` or ``SLOW``."""
     latency_ms: float | None = None
     """Milliseconds that a decision took, over an open connection."""
+    counted: bool = False
+    """Whether the server has counted the question as a decision and as ``impossible``, see `health`."""
     role: str | None = None
-    """``master`` or ``slave``; None where the user may not ask, as the following."""
+    """``master`` or ``replica``; None if the server does not say, as the following."""
     server_version: str | None = None
     """Such as ``redis 7.0.15``."""
     module_version: str | None = None
@@ -219,11 +223,13 @@ class Health:
 
 
 def health(limiter: RateLimiter, *, prefix: str = "rl", max_latency_ms: float | None = None) -> list[Health]:
-    """Ask every primary for a decision, and return how they are.
+    """Ask every primary whether it would decide, and return how they are.
 
-    The decision is a real one, which meets everything that could be in its way (users, memory, replication, snapshots),
-    but one that is never granted (`cost` above the limit): it changes nothing, and counts as ``impossible``. Its key
-    begins with `prefix`. An application's own user may do that.
+    The question meets everything that can be in the way of a decision (users, memory, replication, snapshots), but it
+    is none: it changes nothing, and no counter that alerts watch. It is ``CL.THROTTLE`` with a quantity of 0, on a key
+    that begins with `prefix`. If the user may not run it, or the server does not have it (``ratelimit.cl-throttle
+    no``), it is a decision of ``RL.CHECK`` that can never be granted. That one counts as ``impossible``, and `counted`
+    says so.
     """
     try:
         found = primaries(limiter)
@@ -233,35 +239,65 @@ def health(limiter: RateLimiter, *, prefix: str = "rl", max_latency_ms: float | 
 
 
 def _health(primary: Primary, prefix: str, max_latency_ms: float | None) -> Health:
-    probe = ("RL.CHECK", _probe(primary, prefix), 1, 1, "COST", 2)
+    about = _about(primary)
+    counted = False
     try:
-        primary.ask(*probe)
+        key = _probe(primary, prefix)
+        # Without our module, it would be the command of another one.
+        ask = _look if about.module_version is not None else _decide
+        try:
+            ask(primary, key)
+        except RateLimitError as error:
+            if ask is _decide or not cannot_probe(error):
+                raise
+            ask = _decide
+            ask(primary, key)
+        counted = ask is _decide
         began = time.perf_counter()
-        reply = primary.ask(*probe)
+        ask(primary, key)
         latency = round((time.perf_counter() - began) * 1000, 3)
-        if not isinstance(reply, list) or len(reply) < 5 or reply[3] != -1:
-            raise ReplyError(f"RL.CHECK replied {reply!r:.200}")
     except RateLimitError as error:
-        return Health(primary.name, _problem(error), None, *_about(primary))
+        return Health(primary.name, _problem(error), None, counted, *about)
     slow = max_latency_ms is not None and latency > max_latency_ms
     problem = f"SLOW: a decision took {latency} ms, more than {max_latency_ms} ms" if slow else None
-    return Health(primary.name, problem, latency, *_about(primary))
+    return Health(primary.name, problem, latency, counted, *about)
 
 
-def _about(primary: Primary) -> tuple[str | None, str | None, str | None]:
+def _look(primary: Primary, key: str) -> None:
+    request = commands.probe(key)
+    request.read([primary.ask(*request.words)])
+
+
+def _decide(primary: Primary, key: str) -> None:
+    reply = primary.ask("RL.CHECK", key, 1, 1, "COST", 2)
+    if not isinstance(reply, list) or len(reply) < 5 or reply[3] != -1:
+        raise ReplyError(f"RL.CHECK replied {reply!r:.200}")
+
+
+class _About(NamedTuple):
+    role: str | None = None
+    server_version: str | None = None
+    module_version: str | None = None
+
+
+def _about(primary: Primary) -> _About:
     """Return the role, and the versions of the server and of the module."""
     try:
-        info = primary.ask("INFO", "server", "replication", "modules")
-    except RateLimitError:
-        return None, None, None
-    name = "valkey" if "valkey_version" in info else "redis"
-    modules = [module for module in info.get("modules", ()) if module.get("name") == "ratelimit"]
-    number = modules[0].get("ver") if modules else None
-    return (
-        info.get("role"),
-        f"{name} {info[f'{name}_version']}" if f"{name}_version" in info else None,
-        f"{number // 10_000}.{number // 100 % 100}.{number % 100}" if number is not None else None,
+        # Every user may ask this. INFO would leave its mark in the ACL log of those who may not.
+        reply = as_map(primary.ask("HELLO"))
+        modules = [as_map(module) for module in reply.get("modules", ())]
+    except (RateLimitError, TypeError, ValueError):
+        return _About()
+    number = next((module.get("ver") for module in modules if _text(module.get("name")) == "ratelimit"), None)
+    return _About(
+        _text(reply.get("role")),
+        f"{_text(reply['server'])} {_text(reply['version'])}" if "server" in reply and "version" in reply else None,
+        f"{number // 10_000}.{number // 100 % 100}.{number % 100}" if isinstance(number, int) else None,
     )
+
+
+def _text(value: Any) -> str | None:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _problem(error: RateLimitError) -> str:

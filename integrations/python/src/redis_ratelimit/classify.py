@@ -59,6 +59,11 @@ def is_demotion(error: BaseException) -> bool:
     return isinstance(error, client.ReadOnlyError) or isinstance(error.__context__, client.ReadOnlyError)
 
 
+def cannot_probe(error: RateLimitError) -> bool:
+    """Whether `commands.probe` has failed only because the user may not, or the server cannot, run its command."""
+    return isinstance(error, ModuleMissingError) or (isinstance(error, UnavailableError) and error.reason == "NOPERM")
+
+
 def classify(error: Exception) -> RateLimitError:
     """Return the exception to raise, or to apply the policy to if it is an `UnavailableError`."""
     if isinstance(error, RateLimitError):

@@ -265,6 +265,7 @@ def _health(options: argparse.Namespace, limiter: RateLimiter, out: IO[str], err
             server.server_version,
             server.module_version and f"module {server.module_version}",
             server.latency_ms is not None and f"latency {server.latency_ms} ms",
+            server.counted and "counted as impossible",
         ]
         # What is wrong goes where errors go, in one line for each server.
         if server.problem is None:

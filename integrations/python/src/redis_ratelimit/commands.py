@@ -122,6 +122,20 @@ def reset(given: Iterable[Key]) -> Request[int]:
     return Request(("RL.RESET", *keys), keys, lambda replies: _integer(replies[0]), None)
 
 
+def probe(key: Key) -> Request[None]:
+    """``CL.THROTTLE`` with a quantity of 0: what would be in the way of a decision is in its way, but it is none.
+
+    The server checks user, memory, replication and files as for ``RL.CHECK``. Nothing is charged, stored, or counted as
+    a decision.
+    """
+
+    def read(replies: list[Any]) -> None:
+        if _five(replies[0]).granted != 0:
+            raise ReplyError(f"CL.THROTTLE replied {replies[0]!r:.200}")
+
+    return Request(("CL.THROTTLE", _bytes(key), 0, 1, 1, 0), (_bytes(key),), read, None)
+
+
 def top(count: int) -> Request[list[TopKey]]:
     """``RL.TOP``."""
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000:
@@ -214,8 +228,8 @@ def _five(reply: Any) -> Decision:
 
 def _info(reply: Any) -> Info:
     try:
-        fields = _map(reply)
-        windows = [_map(window) for window in fields["windows"]]
+        fields = as_map(reply)
+        windows = [as_map(window) for window in fields["windows"]]
         algorithm = fields["algorithm"]
         return Info(
             algorithm.decode() if isinstance(algorithm, bytes) else algorithm,
@@ -238,7 +252,7 @@ def _info(reply: Any) -> Info:
         raise ReplyError(f"RL.INFO replied {reply!r:.200}") from error
 
 
-def _map(reply: Any) -> dict[str, Any]:
+def as_map(reply: Any) -> dict[str, Any]:
     """Read a map, which RESP2 sends as a flat list."""
     pairs = reply.items() if isinstance(reply, dict) else zip(reply[::2], reply[1::2], strict=True)
     return {name.decode() if isinstance(name, bytes) else name: value for name, value in pairs}

@@ -12,7 +12,7 @@ router = APIRouter()
 
 @router.get("/health/redis/")
 def redis_health(request: Request) -> JSONResponse:
-    """Ask for a real decision, which changes nothing: 200 or 503, and the code of what is wrong."""
+    """Ask whether it would decide, which counts nowhere: 200 or 503, and the code of what is wrong."""
     found = admin.health(request.app.state.operator)
     ok = all(server.ok for server in found)
     return JSONResponse(

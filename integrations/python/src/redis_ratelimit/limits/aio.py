@@ -13,7 +13,8 @@ from limits.errors import ConfigurationError
 from limits.util import WindowStats
 
 from ..aio import AsyncRateLimiter
-from ..classify import CLIENT_ERRORS, classify
+from ..classify import CLIENT_ERRORS, cannot_probe, classify
+from ..commands import Request, peek, probe
 from ..connection import DEFAULT_TIMEOUT
 from ..errors import ArgumentError, RateLimitError
 from ..rates import MAX_UNITS
@@ -132,10 +133,30 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
 
     async def check(self) -> bool:
         """As `RateLimitStorage.check`."""
+        key = self.redis_key("check")
         try:
-            return (await self.limiter.check(self.redis_key("check"), (MAX_UNITS, 0.001))).allowed
+            if self.may_probe:
+                try:
+                    # First whether our module is there: CL.THROTTLE might be another's.
+                    for request in (peek(key, 1), probe(key)):
+                        await self._ask_quietly(request)
+                except RateLimitError as error:
+                    if not cannot_probe(error):
+                        raise
+                    # Not again: the server counts what it has to refuse.
+                    self.may_probe = False
+            if not self.may_probe:
+                await self.limiter.check(key, (MAX_UNITS, 0.001))
         except RateLimitError:
             return False
+        return True
+
+    async def _ask_quietly(self, request: Request[Any]) -> None:
+        # A right that the user does not need is no outage to be logged.
+        try:
+            request.read(await self.limiter._send_in_turn(request))
+        except CLIENT_ERRORS as error:
+            raise classify(error) from error
 
 
 class AsyncSlidingWindowRateLimiter(RateLimiter):

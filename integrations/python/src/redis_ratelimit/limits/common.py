@@ -26,6 +26,7 @@ class Common:
     def __init__(self, key_prefix: str) -> None:
         self.key_prefix = key_prefix
         self.recent = Recent()
+        self.may_probe = True
 
     @property
     def base_exceptions(self) -> type[Exception]:

@@ -9,8 +9,9 @@ import redis
 from limits.errors import ConfigurationError
 from limits.storage import MovingWindowSupport, SlidingWindowCounterSupport, Storage
 
-from ..classify import CLIENT_ERRORS, classify
+from ..classify import CLIENT_ERRORS, cannot_probe, classify
 from ..client import RateLimiter
+from ..commands import Request, peek, probe
 from ..connection import DEFAULT_TIMEOUT
 from ..errors import ArgumentError, RateLimitError
 from ..rates import MAX_UNITS
@@ -153,8 +154,32 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
         return forgotten
 
     def check(self) -> bool:
-        """Whether hits are answered: it makes one, on a key of its own that is gone after a millisecond."""
+        """Whether hits are answered. Asking does not count as a decision: see `commands.probe`.
+
+        If the user may not run ``CL.THROTTLE``, or the server does not have it, it is a hit on a key of its own that is
+        gone after a millisecond.
+        """
+        key = self.redis_key("check")
         try:
-            return self.limiter.check(self.redis_key("check"), (MAX_UNITS, 0.001)).allowed
+            if self.may_probe:
+                try:
+                    # First whether our module is there: CL.THROTTLE might be another's.
+                    for request in (peek(key, 1), probe(key)):
+                        self._ask_quietly(request)
+                except RateLimitError as error:
+                    if not cannot_probe(error):
+                        raise
+                    # Not again: the server counts what it has to refuse.
+                    self.may_probe = False
+            if not self.may_probe:
+                self.limiter.check(key, (MAX_UNITS, 0.001))
         except RateLimitError:
             return False
+        return True
+
+    def _ask_quietly(self, request: Request[Any]) -> None:
+        # A right that the user does not need is no outage to be logged.
+        try:
+            request.read(self.limiter._send(request))
+        except CLIENT_ERRORS as error:
+            raise classify(error) from error
