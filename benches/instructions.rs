@@ -8,8 +8,9 @@
 
 #[path = "instructions/callgrind.rs"]
 mod callgrind;
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[expect(dead_code, reason = "the tests of the server use the rest")]
+#[path = "../tests/server/harness/mod.rs"]
+mod harness;
 #[path = "instructions/workloads.rs"]
 mod workloads;
 
@@ -18,7 +19,7 @@ use std::process::{Command, ExitCode};
 use std::{env, fs};
 
 use callgrind::Counts;
-use common::server_binary;
+use harness::server_binary;
 
 /// How far a count may be from the baseline's, as a share of it.
 const TOLERANCE: f64 = 0.02;

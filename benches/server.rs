@@ -17,8 +17,9 @@
 //! what was measured beside it within milliseconds, and so the workloads have to alternate. The algorithms alone are
 //! measured with criterion, in `limiter.rs`.
 
-#[path = "../tests/common/mod.rs"]
-mod common;
+#[expect(dead_code, reason = "the tests of the server use the rest")]
+#[path = "../tests/server/harness/mod.rs"]
+mod harness;
 #[path = "server/mod.rs"]
 mod server;
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
-use crate::common::{DEADLINE, Server, Setup};
+use crate::harness::{DEADLINE, Server, Setup};
 
 /// What was counted, for each call.
 #[derive(Clone, Copy, Debug)]

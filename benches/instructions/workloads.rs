@@ -3,7 +3,7 @@
 use redis::{Connection, ConnectionLike, Pipeline, Value};
 
 use crate::callgrind::{Callgrind, Counts};
-use crate::common::{Ask, Setup};
+use crate::harness::{Ask, Setup};
 
 /// How many servers count each workload. The least counts: what else a server does can only add to it, requests that
 /// arrive in pieces, and chains in its tables, which every server hashes with another seed.

@@ -9,7 +9,7 @@ use super::request::{Request, key};
 use super::target::{Listeners, Target};
 use super::wire::{Stream, Wanted};
 use super::workloads::FULL;
-use crate::common::{Ask, eventually};
+use crate::harness::{Ask, eventually};
 
 /// The most slots that `RL.TOP` can have.
 const SLOTS: usize = 10_000;

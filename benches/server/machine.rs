@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common;
+use crate::harness;
 
 /// Lines of a list.
 pub fn description() -> String {
@@ -17,7 +17,7 @@ pub fn description() -> String {
          - Date: {}\n",
         processor(),
         output("uname", &["-sr"]),
-        server(&common::server_binary()),
+        server(&harness::server_binary()),
         env!("CARGO_PKG_VERSION"),
         commit(),
         output("rustc", &["--version"]),

@@ -8,7 +8,7 @@ use super::machine;
 use super::rounds::{self, Row};
 use super::target::{Listeners, Target};
 use super::workloads::{CHECK_100_TENTH, check_denied, gcra_denied, gcra_granted, nth};
-use crate::common::server_binary;
+use crate::harness::server_binary;
 
 /// What was measured on one of them.
 pub struct Other {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::scripts;
 use super::wire::Pipe;
-use crate::common::nodes::Node;
-use crate::common::{self, Setup};
+use crate::harness::nodes::Node;
+use crate::harness::{self, Setup};
 
 /// The module to measure: `RATELIMIT_MODULE`, else the one that cargo has built beside this program.
 pub fn module() -> PathBuf {
-    std::env::var_os("RATELIMIT_MODULE").map_or_else(common::module, PathBuf::from)
+    std::env::var_os("RATELIMIT_MODULE").map_or_else(harness::module, PathBuf::from)
 }
 
 /// Who listens to what is written.
@@ -38,7 +38,7 @@ impl Target {
     }
 
     pub fn with_module(module: &Path, listeners: Listeners) -> Self {
-        Self::start_with(&common::server_binary(), module, listeners)
+        Self::start_with(&harness::server_binary(), module, listeners)
     }
 
     /// Another server, with our module.

@@ -6,7 +6,7 @@ use super::request::key;
 use super::slices::Job;
 use super::target::{Listeners, Target};
 use super::workloads::{FULL, Workload, base, check_denied, eight_windows, gcra_granted};
-use crate::common::eventually;
+use crate::harness::eventually;
 
 /// One kind of request.
 #[derive(Clone, Debug)]

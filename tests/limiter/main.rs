@@ -1,0 +1,9 @@
+//! The algorithms as functions of state, time and request, beside models that share no code with them. No server.
+
+mod gcra;
+mod oracle;
+mod retry_after;
+mod several_windows;
+mod sliding_window;
+mod state;
+mod vectors;

@@ -1,0 +1,108 @@
+//! What the tests hold the limiters against: models of both algorithms that share no arithmetic with them, a key as the
+//! server keeps it, and the traffic that is sent to all of them.
+
+mod exact_log;
+mod key;
+mod rational_bucket;
+mod traffic;
+
+pub use exact_log::{ExactLog, ExactWindows};
+pub use key::{Key, Stored};
+pub use rational_bucket::{RationalBucket, century};
+pub use traffic::{
+    Clock, Cost, Gap, Request, Spacing, demand, limit, quota, requests, rule, spaced, window_ms,
+};
+
+use proptest::test_runner::{Config, RngSeed};
+use redis_ratelimit::limiter::{Decision, RetryAfter, Rule, Rules, Units, Window};
+
+/// A moment in 2023, in microseconds: when the tests begin.
+pub const START: u64 = 1_700_000_000_000_000;
+
+/// When the tests end, at the latest: as long before the last representable instant as the longest debt lasts.
+pub const END: u64 = 60_000_000_000_000_000;
+
+/// The same cases at every run. `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED` for others.
+pub fn config() -> Config {
+    let config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 4_000,
+        ..Config::default()
+    };
+    match config.rng_seed {
+        RngSeed::Fixed(_) => config,
+        RngSeed::Random => Config {
+            rng_seed: RngSeed::Fixed(1),
+            ..config
+        },
+    }
+}
+
+/// A reply, and whether it came with a write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Units granted.
+    pub granted: u64,
+    /// The most that could be granted at once.
+    pub limit: u64,
+    /// Units left.
+    pub remaining: u64,
+    /// Microseconds until the same request is granted; `None`: never.
+    pub retry_after: Option<u64>,
+    /// Microseconds until the whole quota is back.
+    pub reset_after: u64,
+    /// Whether the state was written.
+    pub stored: bool,
+}
+
+impl Answer {
+    pub fn new(decision: Decision, stored: bool) -> Self {
+        Self {
+            granted: decision.granted,
+            limit: decision.limit.get(),
+            remaining: decision.remaining,
+            retry_after: match decision.retry_after {
+                RetryAfter::After(wait) => Some(wait.as_micros()),
+                RetryAfter::Never => None,
+            },
+            reset_after: decision.reset_after.as_micros(),
+            stored,
+        }
+    }
+
+    pub fn is_denied(&self) -> bool {
+        self.granted == 0
+    }
+}
+
+/// `units`, which must be from 1 to 2^32 - 1.
+pub fn units(units: u64) -> Units {
+    Units::new(units).unwrap()
+}
+
+/// `millis`, which must be from 1 ms to 10 years.
+pub fn millis(millis: u64) -> Window {
+    Window::from_millis(millis).unwrap()
+}
+
+/// `limit` units per `window_ms` milliseconds.
+pub fn at_most(limit: u64, window_ms: u64) -> Rule {
+    Rule {
+        limit: units(limit),
+        window: millis(window_ms),
+    }
+}
+
+/// One window, or several of different lengths.
+pub fn rules(rules: &[Rule]) -> Rules {
+    let mut all = Rules::new(rules[0]);
+    for rule in &rules[1..] {
+        all.add(*rule).unwrap();
+    }
+    all
+}
+
+/// Microseconds as whole milliseconds, rounded up, in microseconds again: what a caller waits who is told milliseconds.
+pub fn as_told(micros: u64) -> u64 {
+    micros.div_ceil(1_000) * 1_000
+}

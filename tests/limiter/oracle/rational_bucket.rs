@@ -1,0 +1,148 @@
+//! GCRA in rational numbers of any size: what one reads in the literature, and nothing clever.
+
+use num_bigint::BigInt;
+use num_rational::Ratio;
+use num_traits::{ToPrimitive, Zero};
+use redis_ratelimit::limiter::{Demand, Mode, Quota};
+
+use super::Answer;
+
+type Rational = Ratio<BigInt>;
+
+/// 100 years of 365 days, in nanoseconds.
+pub fn century() -> u128 {
+    100 * 365 * 86_400 * 1_000_000_000
+}
+
+/// One key.
+#[derive(Clone, Debug, Default)]
+pub struct RationalBucket(Option<State>);
+
+#[derive(Clone, Debug)]
+struct State {
+    quota: Quota,
+    /// When the whole quota is back, in nanoseconds.
+    tat: Rational,
+    /// When it was last written, in microseconds.
+    written: u64,
+    /// When the block is over, in microseconds.
+    blocked_until: u64,
+}
+
+fn whole(number: impl Into<BigInt>) -> Rational {
+    Rational::from_integer(number.into())
+}
+
+fn nanos(micros: u64) -> Rational {
+    whole(u128::from(micros) * 1_000)
+}
+
+fn micros_up(nanos: &Rational) -> u64 {
+    (nanos / whole(1_000)).ceil().to_integer().to_u64().unwrap()
+}
+
+fn not_negative(number: Rational) -> Rational {
+    number.max(Rational::zero())
+}
+
+impl State {
+    /// When the server may drop it, in milliseconds.
+    fn expires_at_ms(&self) -> u64 {
+        micros_up(&self.tat).max(self.blocked_until).div_ceil(1_000)
+    }
+}
+
+impl RationalBucket {
+    pub fn ask(&mut self, quota: Quota, demand: &Demand, now: u64) -> Answer {
+        let old = self
+            .0
+            .take()
+            .filter(|state| now / 1_000 <= state.expires_at_ms());
+        let mut state = old.clone().unwrap_or(State {
+            quota,
+            tat: Rational::zero(),
+            written: now,
+            blocked_until: 0,
+        });
+
+        let mut moved = false;
+        let back = state.written.saturating_sub(now);
+        if back > 0 {
+            state.tat -= nanos(back);
+            state.blocked_until = state.blocked_until.saturating_sub(back);
+            moved = true;
+        }
+        let limit = whole(quota.limit().get());
+        if state.quota != quota {
+            state.tat = (state.tat * &limit).ceil() / &limit;
+            state.quota = quota;
+            moved = true;
+        }
+
+        let unit = whole(u128::from(quota.window().as_millis()) * 1_000_000) / limit;
+        let burst = quota.burst().get();
+        let capacity = &unit * whole(burst);
+        let mut used = not_negative(state.tat.clone() - nanos(now));
+        let blocked = |state: &State| state.blocked_until.saturating_sub(now);
+        let remaining = |used: &Rational| {
+            let room = not_negative(&capacity - used);
+            (room / &unit).floor().to_integer().to_u64().unwrap()
+        };
+
+        let cost = demand.cost.get();
+        let (least, never) = match demand.mode {
+            Mode::AllOrNothing => (cost, cost > burst),
+            Mode::AtMost => (1, false),
+            Mode::Force => (0, false),
+        };
+        let missing = not_negative(&used + &unit * whole(least) - &capacity);
+        let missing = if demand.mode == Mode::Force {
+            Rational::zero()
+        } else {
+            missing
+        };
+        let granted = if blocked(&state) > 0 || never || !missing.is_zero() {
+            0
+        } else if demand.mode == Mode::AtMost {
+            cost.min(remaining(&used))
+        } else {
+            cost
+        };
+
+        let mut wait = None;
+        let mut stored = true;
+        if granted > 0 {
+            // A debt is kept up to one further burst, and what is owed beyond (after a change) is not forgiven.
+            let most = (&capacity * whole(2)).max(used.clone());
+            used = (used + &unit * whole(granted)).min(most);
+            wait = Some(0);
+        } else if never {
+            stored = false;
+        } else {
+            stored = moved;
+            if let Some(block) = demand.block
+                && blocked(&state) == 0
+            {
+                state.blocked_until = now + block.as_millis() * 1_000;
+                stored = true;
+            }
+            wait = Some(micros_up(&missing).max(blocked(&state)));
+        }
+        let answer = Answer {
+            granted,
+            limit: burst,
+            remaining: remaining(&used),
+            retry_after: wait,
+            reset_after: micros_up(&used).max(blocked(&state)),
+            stored,
+        };
+        if stored {
+            state.tat = nanos(now) + used;
+            state.written = now;
+            self.0 = Some(state);
+        } else {
+            self.0 = old;
+        }
+        answer
+    }
+}

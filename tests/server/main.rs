@@ -1,0 +1,62 @@
+//! The module in real servers, which each test starts for itself.
+
+#[expect(dead_code, reason = "documents and benches use the rest")]
+mod harness;
+
+/// Who may do what, and who may listen.
+mod access {
+    mod acl;
+    mod tls;
+}
+
+/// Redis Cluster: whose keys they are, and what happens when they move.
+mod cluster {
+    mod slots;
+}
+
+/// What the commands take, answer and write.
+mod commands {
+    mod arguments;
+    mod check;
+    mod docs;
+    mod gcra;
+    mod info;
+    mod keyspace;
+    mod mcheck;
+    mod metrics;
+    mod peek;
+    mod redis_py;
+    mod refund;
+    mod reset;
+    mod throttle;
+    mod time;
+    mod top;
+    mod transactions;
+    mod writing;
+}
+
+/// The module itself: loaded, configured, replaced by the next build.
+mod module {
+    mod configuration;
+    mod loading;
+    mod upgrade;
+}
+
+/// Append-only files and snapshots.
+mod persistence {
+    mod aof;
+    mod rdb;
+}
+
+/// What others are sent, and what they do with it.
+mod replication {
+    mod failover;
+    mod replicas;
+    mod sinks;
+}
+
+/// What should not happen: full memory, full disks, nonsense.
+mod robustness {
+    mod memory;
+    mod random_input;
+}

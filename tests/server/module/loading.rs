@@ -1,0 +1,81 @@
+//! Loading and unloading the module.
+
+use crate::harness::{Ask, Server, Setup, module};
+use redis::Value;
+
+/// A server that may load and unload modules while it runs.
+fn server() -> Server {
+    Setup::new()
+        .arguments(["--enable-module-command", "yes"])
+        .start()
+}
+
+#[test]
+fn unknown_arguments_are_refused_and_the_log_says_which() {
+    let log = Setup::new()
+        .without_module()
+        .arguments([
+            "--loadmodule".into(),
+            module().display().to_string(),
+            "wat".into(),
+        ])
+        .start_expecting_exit();
+    assert!(
+        log.contains("redis-ratelimit does not load: unknown argument 'wat'"),
+        "{log}"
+    );
+}
+
+#[test]
+fn limits_survive_an_upgrade_without_a_restart() {
+    let server = server();
+    let mut client = server.connect();
+    client.decide("RL.CHECK k 1 1h");
+    client.decide("RL.GCRA g 1 1h");
+    client.ask("MULTI");
+    client.ask("MODULE UNLOAD ratelimit");
+    client.ask(&format!("MODULE LOAD {}", module().display()));
+    let Value::Array(replies) = client.ask("EXEC") else {
+        panic!("no transaction");
+    };
+    assert_eq!(replies, [Value::Okay, Value::Okay]);
+    assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 0);
+    assert_eq!(client.decide("RL.GCRA g 1 1h")[0], 0);
+}
+
+#[test]
+fn without_the_module_the_state_is_a_string_with_an_expiry() {
+    let server = server();
+    let mut client = server.connect();
+    client.decide("RL.CHECK k 1 1h");
+    client.ask("MODULE UNLOAD ratelimit");
+    assert_eq!(client.ask("TYPE k"), Value::SimpleString("string".into()));
+    assert!(matches!(client.ask("PTTL k"), Value::Int(1..)));
+    assert!(
+        client
+            .refused("RL.CHECK k 1 1h")
+            .starts_with("ERR unknown command")
+    );
+}
+
+#[test]
+fn loading_twice_is_refused_and_the_first_goes_on() {
+    let server = server();
+    let mut client = server.connect();
+    let error = client.refused(&format!("MODULE LOAD {}", module().display()));
+    assert!(
+        error.starts_with("ERR Error loading the extension"),
+        "{error}"
+    );
+    assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 1);
+}
+
+#[test]
+fn the_server_lists_the_module_by_name_and_version() {
+    let server = Server::start();
+    let text = String::from_utf8(server.cli(&["MODULE", "LIST"]).stdout).unwrap();
+    // Some servers have modules of their own.
+    let lines = text.lines().skip_while(|line| *line != "ratelimit");
+    let three: Vec<_> = lines.take(3).collect();
+    assert_eq!(three, ["ratelimit", "ver", "100"]);
+}
