@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use redis_ratelimit::limiter::{
-    Algorithm, Bucket, Demand, Encoded, Instant, Limiter, Quota, Rule, Rules, Units, Window,
+    Algorithm, Bucket, Encoded, Limiter, Quota, Request, Rule, Rules, Timestamp, Units, Window,
     Windows,
 };
 
 const START: u64 = 1_700_000_000_000_000;
-const ONE: Demand = Demand::all_or_nothing(Units::ONE);
+const ONE: Request = Request::exact(Units::ONE);
 const MINUTE_MILLIS: u64 = 60_000;
 /// While everything that was granted still counts.
-const SOON: Instant = Instant::from_micros(START + 1_000_000);
+const SOON: Timestamp = Timestamp::from_micros(START + 1_000_000);
 /// When all of it has left, which a key lives to see where somebody has taken its expiry away.
-const LATE: Instant = Instant::from_micros(START + 120_000_000);
+const LATE: Timestamp = Timestamp::from_micros(START + 120_000_000);
 
 /// The state after `grants` grants, a millisecond apart.
 fn state<A: Algorithm>(parameters: &A::Parameters, grants: u64) -> Option<Encoded> {
     let mut stored: Option<Encoded> = None;
     for grant in 0..grants {
-        let now = Instant::from_micros(START + grant * 1_000);
+        let now = Timestamp::from_micros(START + grant * 1_000);
         let mut limiter = Limiter::<A>::open(stored.as_deref(), parameters, now).unwrap();
         assert_eq!(limiter.decide(&ONE).granted, 1);
         stored = Some(limiter.encode());
@@ -32,7 +32,7 @@ fn state<A: Algorithm>(parameters: &A::Parameters, grants: u64) -> Option<Encode
 }
 
 /// One decision; whether it granted.
-fn decide<A: Algorithm>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Instant) -> bool {
+fn decide<A: Algorithm>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Timestamp) -> bool {
     let mut limiter = Limiter::<A>::blank(now);
     limiter.reopen(stored, parameters).unwrap();
     let granted = limiter.decide(&ONE).granted > 0;
@@ -48,7 +48,7 @@ fn decision<A: Algorithm>(
     name: &str,
     parameters: &A::Parameters,
     grants: u64,
-    now: Instant,
+    now: Timestamp,
     granted: bool,
 ) {
     let stored = state::<A>(parameters, grants);

@@ -1,8 +1,8 @@
 //! Arguments, as clients spell them.
 
-use super::refusals::{LIMIT, SYNTAX, WINDOW};
+use super::errors::{LIMIT, SYNTAX, WINDOW};
 use crate::limiter::{Rule, Units, Window};
-use crate::server::{Call, Refusal};
+use crate::server::{Call, Error};
 
 /// The arguments that have not been read yet.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// `limit window`.
-    pub(super) fn rule(&mut self) -> Result<Rule, Refusal> {
+    pub(super) fn rule(&mut self) -> Result<Rule, Error> {
         let limit = self.next().ok_or(SYNTAX)?;
         let window = self.next().ok_or(SYNTAX)?;
         Ok(Rule {

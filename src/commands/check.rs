@@ -4,9 +4,9 @@ use super::arguments::Arguments;
 use super::decide::{
     BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW, decide,
 };
-use super::options::{Options, Taken};
+use super::options::{AllowedOptions, Options};
 use crate::limiter::{Rules, Windows};
-use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Check;
@@ -26,7 +26,7 @@ impl Command for Check {
         since: c"0.1.0",
         arguments: &[
             KEY,
-            Argument::new(c"rule", Kind::Block(&[LIMIT, WINDOW])).multiple(),
+            Argument::new(c"rule", ArgumentKind::Block(&[LIMIT, WINDOW])).multiple(),
             COST,
             MODE,
             BLOCK,
@@ -35,13 +35,13 @@ impl Command for Check {
 
     const COUNTERS: &'static CommandCounters = &counters::CHECK;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         let mut arguments = Arguments::from(call, 2);
         let mut rules = Rules::new(arguments.rule()?);
         while arguments.another_pair() {
             rules.add(arguments.rule()?)?;
         }
-        let demand = Options::parse(&mut arguments, Taken::Decision)?.demand();
-        decide::<Windows>(call, Self::COUNTERS, &rules, &demand)
+        let request = Options::parse(&mut arguments, AllowedOptions::Decision)?.request();
+        decide::<Windows>(call, Self::COUNTERS, &rules, &request)
     }
 }

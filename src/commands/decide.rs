@@ -6,24 +6,24 @@ use redis_module::raw::{
     REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RW, REDISMODULE_CMD_KEY_UPDATE,
 };
 
-use super::refusals::NOT_A_LIMITER;
+use super::errors::NOT_A_LIMITER;
 use super::reply::row;
-use crate::limiter::{Algorithm, Decision, Demand, Encoded, Limiter, MIN_LEN};
-use crate::server::{Argument, Call, Key, Kind, Refusal, Stored};
+use crate::limiter::{Algorithm, Decision, Encoded, Limiter, MIN_LEN, Request};
+use crate::server::{Argument, ArgumentKind, Call, Error, Key, Stored};
 use crate::stats::counters::CommandCounters;
 use crate::stats::denied_keys;
 
-/// Decides `demand` on the limiter in the key that is the first argument.
+/// Decides `request` on the limiter in the key that is the first argument.
 pub(super) fn decide<A: Algorithm>(
     call: &Call<'_>,
     counters: &CommandCounters,
     parameters: &A::Parameters,
-    demand: &Demand,
-) -> Result<(), Refusal> {
+    request: &Request,
+) -> Result<(), Error> {
     let mut key = Key::write(call, 1)?;
     let mut limiter = Limiter::<A>::blank(call.now());
     limiter.reopen(state(&key)?, parameters)?;
-    let decision = limiter.decide(demand);
+    let decision = limiter.decide(request);
     store(&mut key, &limiter)?;
     // Closed before others hear of it, who may write the key.
     drop(key);
@@ -33,7 +33,7 @@ pub(super) fn decide<A: Algorithm>(
 }
 
 /// Stores a limiter, if it has to be.
-pub(super) fn store<A: Algorithm>(key: &mut Key<'_>, limiter: &Limiter<A>) -> Result<(), Refusal> {
+pub(super) fn store<A: Algorithm>(key: &mut Key<'_>, limiter: &Limiter<A>) -> Result<(), Error> {
     if limiter.must_be_stored() {
         let mut state = Encoded::new();
         limiter.encode_to(&mut state);
@@ -63,7 +63,7 @@ pub(super) fn denied(call: &Call<'_>, at: usize) {
 }
 
 /// The state that a key holds, if it exists.
-pub(super) fn state<'a>(key: &'a Key<'_>) -> Result<Option<&'a [u8]>, Refusal> {
+pub(super) fn state<'a>(key: &'a Key<'_>) -> Result<Option<&'a [u8]>, Error> {
     match key.stored(MIN_LEN) {
         Stored::Nothing => Ok(None),
         Stored::Bytes(bytes) => Ok(Some(bytes)),
@@ -81,21 +81,21 @@ pub(super) const KEY_FLAGS: u32 =
     REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_ACCESS | REDISMODULE_CMD_KEY_UPDATE;
 
 /// Its key.
-pub(super) const KEY: Argument = Argument::new(c"key", Kind::Key);
+pub(super) const KEY: Argument = Argument::new(c"key", ArgumentKind::Key);
 /// Its limit.
-pub(super) const LIMIT: Argument = Argument::new(c"limit", Kind::Integer);
+pub(super) const LIMIT: Argument = Argument::new(c"limit", ArgumentKind::Integer);
 /// Its window.
-pub(super) const WINDOW: Argument = Argument::new(c"window", Kind::String);
+pub(super) const WINDOW: Argument = Argument::new(c"window", ArgumentKind::String);
 /// `COST n`
-pub(super) const COST: Argument = Argument::option(c"COST", c"cost", Kind::Integer);
+pub(super) const COST: Argument = Argument::option(c"COST", c"cost", ArgumentKind::Integer);
 /// `ATMOST | FORCE`
 pub(super) const MODE: Argument = Argument::new(
     c"mode",
-    Kind::OneOf(&[
+    ArgumentKind::OneOf(&[
         Argument::word(c"ATMOST", c"atmost"),
         Argument::word(c"FORCE", c"force"),
     ]),
 )
 .optional();
 /// `BLOCK duration`
-pub(super) const BLOCK: Argument = Argument::option(c"BLOCK", c"duration", Kind::String);
+pub(super) const BLOCK: Argument = Argument::option(c"BLOCK", c"duration", ArgumentKind::String);

@@ -4,9 +4,9 @@ use super::arguments::Arguments;
 use super::decide::{
     BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW, decide,
 };
-use super::options::{Options, Taken};
+use super::options::{AllowedOptions, Options};
 use crate::limiter::{Bucket, Quota};
-use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Gcra;
@@ -27,7 +27,7 @@ impl Command for Gcra {
             KEY,
             LIMIT,
             WINDOW,
-            Argument::option(c"BURST", c"burst", Kind::Integer),
+            Argument::option(c"BURST", c"burst", ArgumentKind::Integer),
             COST,
             MODE,
             BLOCK,
@@ -36,11 +36,11 @@ impl Command for Gcra {
 
     const COUNTERS: &'static CommandCounters = &counters::GCRA;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         let mut arguments = Arguments::from(call, 2);
         let rule = arguments.rule()?;
-        let options = Options::parse(&mut arguments, Taken::DecisionAndBurst)?;
+        let options = Options::parse(&mut arguments, AllowedOptions::DecisionAndBurst)?;
         let quota = Quota::new(rule.limit, rule.window, options.burst.unwrap_or(rule.limit))?;
-        decide::<Bucket>(call, Self::COUNTERS, &quota, &options.demand())
+        decide::<Bucket>(call, Self::COUNTERS, &quota, &options.request())
     }
 }

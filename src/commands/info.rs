@@ -5,9 +5,10 @@ use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
 use super::decide::{KEY, state};
 use super::reply::{integer, millis};
 use crate::limiter::{
-    self, Algorithm, Bucket, Instant, Limiter, Meter, RetryAfter, Span, Units, Window, Windows,
+    self, Algorithm, Bucket, Duration, Limit, Limiter, RetryAfter, Timestamp, Units, Window,
+    Windows,
 };
-use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Info;
@@ -29,15 +30,15 @@ impl Command for Info {
 
     const COUNTERS: &'static CommandCounters = &counters::INFO;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         let key = Key::read(call, 1)?;
         let now = call.now();
         let Some(state) = state(&key)? else {
             call.reply_null();
             return Ok(());
         };
-        match limiter::kind(state)? {
-            limiter::Kind::SlidingWindow => {
+        match limiter::algorithm_of(state)? {
+            limiter::AlgorithmKind::SlidingWindow => {
                 let limiter = Limiter::<Windows>::read(state, now)?;
                 reply(call, &limiter, b"sliding-window", |log| Quota {
                     limit: log.rule().limit,
@@ -45,7 +46,7 @@ impl Command for Info {
                     burst: None,
                 });
             }
-            limiter::Kind::Gcra => {
+            limiter::AlgorithmKind::Gcra => {
                 let limiter = Limiter::<Bucket>::read(state, now)?;
                 reply(call, &limiter, b"gcra", |bucket| Quota {
                     limit: bucket.quota().limit(),
@@ -58,7 +59,7 @@ impl Command for Info {
     }
 }
 
-/// The parameters of one meter.
+/// The parameters of one limit.
 struct Quota {
     limit: Units,
     window: Window,
@@ -69,40 +70,52 @@ fn reply<A: Algorithm>(
     call: &Call<'_>,
     limiter: &Limiter<A>,
     algorithm: &[u8],
-    quota: impl Fn(&A::Meter) -> Quota,
+    quota: impl Fn(&A::Limit) -> Quota,
 ) {
-    if limiter.is_unused() {
+    if limiter.is_full() {
         call.reply_null();
         return;
     }
-    let meters = limiter.algorithm().meters();
+    let limits = limiter.algorithm().limits();
     call.reply_map(3);
     call.reply_bytes(b"algorithm");
     call.reply_bytes(algorithm);
-    reply_field(call, "blocked_for", millis(limiter.lockout()));
+    reply_field(call, "blocked_for", millis(limiter.blocked_for()));
     call.reply_bytes(b"windows");
-    call.reply_array(meters.count());
-    for meter in meters.iter() {
-        reply_meter(call, meter, &quota(meter), limiter.lockout(), limiter.now());
+    call.reply_array(limits.count());
+    for limit in limits.iter() {
+        reply_meter(
+            call,
+            limit,
+            &quota(limit),
+            limiter.blocked_for(),
+            limiter.now(),
+        );
     }
 }
 
-fn reply_meter<M: Meter>(call: &Call<'_>, meter: &M, quota: &Quota, lockout: Span, now: Instant) {
-    let retry_after = match meter.retry_after(Units::ONE, now) {
-        RetryAfter::After(span) => millis(span.max(lockout)),
+fn reply_meter<M: Limit>(
+    call: &Call<'_>,
+    limit: &M,
+    quota: &Quota,
+    blocked_for: Duration,
+    now: Timestamp,
+) {
+    let retry_after = match limit.retry_after(Units::ONE, now) {
+        RetryAfter::After(span) => millis(span.max(blocked_for)),
         RetryAfter::Never => -1,
     };
-    let reset_after = meter.reset_after(now).max(lockout);
+    let reset_after = limit.reset_after(now).max(blocked_for);
     call.reply_map(if quota.burst.is_some() { 8 } else { 7 });
     reply_field(call, "limit", integer(quota.limit.get()));
     reply_field(call, "window", integer(quota.window.as_millis()));
     if let Some(burst) = quota.burst {
         reply_field(call, "burst", integer(burst.get()));
     }
-    reply_field(call, "used", integer(meter.used()));
-    reply_field(call, "remaining", integer(meter.remaining()));
+    reply_field(call, "used", integer(limit.used()));
+    reply_field(call, "remaining", integer(limit.remaining()));
     reply_field(call, "retry_after", retry_after);
-    reply_field(call, "next_after", millis(meter.next_after(now)));
+    reply_field(call, "next_after", millis(limit.next_after(now)));
     reply_field(call, "reset_after", millis(reset_after));
 }
 

@@ -8,11 +8,11 @@ use super::arguments::{Arguments, integer};
 use super::decide::{
     CATEGORIES, CORE_CATEGORIES, COST, KEY, KEY_FLAGS, LIMIT, WINDOW, denied, state, store,
 };
-use super::options::{Options, Taken};
-use super::refusals::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
+use super::errors::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
+use super::options::{AllowedOptions, Options};
 use super::reply::row;
 use crate::limiter::{Decision, Limiter, Rule, Rules, Windows};
-use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 /// The most keys that one call can name.
@@ -36,9 +36,9 @@ impl Command for Mcheck {
         complexity: c"O(N log N) for N keys",
         since: c"0.1.0",
         arguments: &[
-            Argument::new(c"numkeys", Kind::Integer),
+            Argument::new(c"numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            Argument::new(c"rule", Kind::Block(&[LIMIT, WINDOW])).multiple(),
+            Argument::new(c"rule", ArgumentKind::Block(&[LIMIT, WINDOW])).multiple(),
             COST,
         ],
     };
@@ -50,7 +50,7 @@ impl Command for Mcheck {
         FIRST_KEY..FIRST_KEY.saturating_add(count).min(call.count())
     }
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         let count = call.argument(1).and_then(numkeys).ok_or(NUMKEYS)?;
         if call.count() < FIRST_KEY.saturating_add(count.saturating_mul(3)) {
             return Err(SYNTAX);
@@ -61,7 +61,7 @@ impl Command for Mcheck {
         for _ in 0..count {
             rules.push(arguments.rule()?);
         }
-        let demand = Options::parse(&mut arguments, Taken::Cost)?.demand();
+        let request = Options::parse(&mut arguments, AllowedOptions::Cost)?.request();
         let mut limiter = Limiter::<Windows>::blank(call.now());
 
         // All are looked at before the first is charged.
@@ -70,23 +70,23 @@ impl Command for Mcheck {
         for (at, rule) in (FIRST_KEY..).zip(&rules) {
             let key = Key::write(call, at)?;
             limiter.reopen(state(&key)?, &Rules::new(*rule))?;
-            rows.push(limiter.preview(&demand));
+            rows.push(limiter.preview(&request));
             keys.push(key);
         }
         if rows.iter().all(|row| row.granted > 0) {
             for ((key, rule), row) in keys.iter_mut().zip(&rules).zip(&mut rows) {
                 limiter.reopen(state(key)?, &Rules::new(*rule))?;
-                *row = limiter.decide(&demand);
+                *row = limiter.decide(&request);
                 store(key, &limiter)?;
             }
-            let units = demand.cost.get().saturating_mul(count as u64);
+            let units = request.cost.get().saturating_mul(count as u64);
             Self::COUNTERS.count_granted(units);
         } else if rows.iter().any(Decision::is_impossible) {
             Self::COUNTERS.count_impossible();
         } else {
             for (key, rule) in keys.iter_mut().zip(&rules) {
                 limiter.reopen(state(key)?, &Rules::new(*rule))?;
-                if !limiter.is_idle() {
+                if !limiter.is_expired() {
                     store(key, &limiter)?;
                 }
             }
@@ -107,7 +107,7 @@ fn numkeys(argument: &[u8]) -> Option<usize> {
     (1..=MAX_KEYS).contains(&count).then_some(count)
 }
 
-fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Refusal> {
+fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Error> {
     let mut names: ArrayVec<&[u8], MAX_KEYS> = ArrayVec::new();
     names.extend((FIRST_KEY..).take(count).filter_map(|at| call.argument(at)));
     names.sort_unstable();

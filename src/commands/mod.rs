@@ -3,13 +3,13 @@
 mod arguments;
 mod check;
 mod decide;
+mod errors;
 mod gcra;
 mod info;
 mod mcheck;
 mod options;
 mod peek;
 mod refund;
-mod refusals;
 mod reply;
 mod reset;
 mod throttle;

@@ -1,9 +1,9 @@
 //! The options of the decision commands: words in any case and any order, each at most once.
 
 use super::arguments::{Arguments, units, window};
-use super::refusals::{BLOCK, BURST, COST, SYNTAX};
-use crate::limiter::{Demand, Mode, Units, Window};
-use crate::server::Refusal;
+use super::errors::{BLOCK, BURST, COST, SYNTAX};
+use crate::limiter::{Mode, Request, Units, Window};
+use crate::server::Error;
 
 /// The options that were given.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct Options {
 
 /// A set of options that a command takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(super) enum AllowedOptions {
     /// `COST`.
     Cost,
     /// `COST`, `ATMOST` or `FORCE`, `BLOCK`.
@@ -28,13 +28,18 @@ pub(super) enum Taken {
 
 impl Options {
     /// Reads what is left of the arguments.
-    pub(super) fn parse(arguments: &mut Arguments<'_>, taken: Taken) -> Result<Self, Refusal> {
+    pub(super) fn parse(
+        arguments: &mut Arguments<'_>,
+        allowed: AllowedOptions,
+    ) -> Result<Self, Error> {
         let mut options = Self::default();
-        let decides = taken != Taken::Cost;
+        let decides = allowed != AllowedOptions::Cost;
         while let Some(word) = arguments.next() {
             if word.eq_ignore_ascii_case(b"cost") {
                 set(&mut options.cost, value(arguments, units, COST)?)?;
-            } else if word.eq_ignore_ascii_case(b"burst") && taken == Taken::DecisionAndBurst {
+            } else if word.eq_ignore_ascii_case(b"burst")
+                && allowed == AllowedOptions::DecisionAndBurst
+            {
                 set(&mut options.burst, value(arguments, units, BURST)?)?;
             } else if word.eq_ignore_ascii_case(b"atmost") && decides {
                 set(&mut options.mode, Mode::AtMost)?;
@@ -54,10 +59,10 @@ impl Options {
     }
 
     /// What the request asks for.
-    pub(super) fn demand(&self) -> Demand {
-        Demand {
+    pub(super) fn request(&self) -> Request {
+        Request {
             cost: self.cost.unwrap_or(Units::ONE),
-            mode: self.mode.unwrap_or(Mode::AllOrNothing),
+            mode: self.mode.unwrap_or(Mode::Exact),
             block: self.block,
         }
     }
@@ -67,12 +72,12 @@ impl Options {
 fn value<T>(
     arguments: &mut Arguments<'_>,
     parse: impl Fn(&[u8]) -> Option<T>,
-    error: Refusal,
-) -> Result<T, Refusal> {
+    error: Error,
+) -> Result<T, Error> {
     parse(arguments.next().ok_or(SYNTAX)?).ok_or(error)
 }
 
-fn set<T>(option: &mut Option<T>, value: T) -> Result<(), Refusal> {
+fn set<T>(option: &mut Option<T>, value: T) -> Result<(), Error> {
     match option.replace(value) {
         None => Ok(()),
         Some(_) => Err(SYNTAX),

@@ -4,10 +4,10 @@ use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
 
 use super::arguments::Arguments;
 use super::decide::{COST, KEY, state};
-use super::options::{Options, Taken};
+use super::options::{AllowedOptions, Options};
 use super::reply::row;
 use crate::limiter::{self, Bucket, Limiter, Windows};
-use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Peek;
@@ -29,17 +29,19 @@ impl Command for Peek {
 
     const COUNTERS: &'static CommandCounters = &counters::PEEK;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
-        let cost = Options::parse(&mut Arguments::from(call, 2), Taken::Cost)?
-            .demand()
+    fn run(call: &Call<'_>) -> Result<(), Error> {
+        let cost = Options::parse(&mut Arguments::from(call, 2), AllowedOptions::Cost)?
+            .request()
             .cost;
         let key = Key::read(call, 1)?;
         let now = call.now();
         let decision = match state(&key)? {
             None => None,
-            Some(state) => match limiter::kind(state)? {
-                limiter::Kind::SlidingWindow => Limiter::<Windows>::read(state, now)?.peek(cost),
-                limiter::Kind::Gcra => Limiter::<Bucket>::read(state, now)?.peek(cost),
+            Some(state) => match limiter::algorithm_of(state)? {
+                limiter::AlgorithmKind::SlidingWindow => {
+                    Limiter::<Windows>::read(state, now)?.peek(cost)
+                }
+                limiter::AlgorithmKind::Gcra => Limiter::<Bucket>::read(state, now)?.peek(cost),
             },
         };
         match decision {

@@ -2,10 +2,10 @@
 
 use super::arguments::units;
 use super::decide::{KEY, KEY_FLAGS, state, store};
-use super::refusals::UNITS;
+use super::errors::UNITS;
 use super::reply::row;
-use crate::limiter::{self, Algorithm, Bucket, Decision, Instant, Limiter, Units, Windows};
-use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec};
+use crate::limiter::{self, Algorithm, Bucket, Decision, Limiter, Timestamp, Units, Windows};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Refund;
@@ -23,19 +23,21 @@ impl Command for Refund {
             c"Gives back the units that a rate limiter admitted last, as if they never had been.",
         complexity: c"O(1) for each window stored",
         since: c"0.1.0",
-        arguments: &[KEY, Argument::new(c"units", Kind::Integer)],
+        arguments: &[KEY, Argument::new(c"units", ArgumentKind::Integer)],
     };
 
     const COUNTERS: &'static CommandCounters = &counters::REFUND;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         let units = call.argument(2).and_then(units).ok_or(UNITS)?;
         let mut key = Key::write(call, 1)?;
-        let kind = state(&key)?.map(limiter::kind).transpose()?;
+        let kind = state(&key)?.map(limiter::algorithm_of).transpose()?;
         let decision = match kind {
             None => None,
-            Some(limiter::Kind::SlidingWindow) => refund::<Windows>(&mut key, units, call.now())?,
-            Some(limiter::Kind::Gcra) => refund::<Bucket>(&mut key, units, call.now())?,
+            Some(limiter::AlgorithmKind::SlidingWindow) => {
+                refund::<Windows>(&mut key, units, call.now())?
+            }
+            Some(limiter::AlgorithmKind::Gcra) => refund::<Bucket>(&mut key, units, call.now())?,
         };
         match decision {
             Some(decision) => {
@@ -52,14 +54,14 @@ impl Command for Refund {
 fn refund<A: Algorithm>(
     key: &mut Key<'_>,
     units: Units,
-    now: Instant,
-) -> Result<Option<Decision>, Refusal> {
+    now: Timestamp,
+) -> Result<Option<Decision>, Error> {
     let Some(bytes) = state(key)? else {
         return Ok(None);
     };
     let mut limiter = Limiter::<A>::read(bytes, now)?;
     let decision = limiter.refund(units);
-    if limiter.must_be_stored() && limiter.is_idle() {
+    if limiter.must_be_stored() && limiter.is_expired() {
         key.delete();
     } else if decision.is_some() {
         store(key, &limiter)?;

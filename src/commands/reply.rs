@@ -1,6 +1,6 @@
 //! The reply that the decision commands share.
 
-use crate::limiter::{Decision, RetryAfter, Span};
+use crate::limiter::{Decision, Duration, RetryAfter};
 
 /// The five integers: granted, limit, remaining, retry_after and reset_after in milliseconds, rounded up.
 pub(super) fn row(decision: &Decision) -> [i64; 5] {
@@ -17,7 +17,7 @@ pub(super) fn row(decision: &Decision) -> [i64; 5] {
 }
 
 /// Milliseconds, rounded up.
-pub(super) fn millis(span: Span) -> i64 {
+pub(super) fn millis(span: Duration) -> i64 {
     integer(span.as_millis_ceil())
 }
 

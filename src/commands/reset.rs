@@ -3,8 +3,8 @@
 use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
 
 use super::decide::{KEY, state};
-use crate::limiter::{self, Bucket, Instant, Limiter, Unreadable, Windows};
-use crate::server::{Call, Command, Key, Keys, Refusal, Spec};
+use crate::limiter::{self, Bucket, DecodeError, Limiter, Timestamp, Windows};
+use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Reset;
@@ -26,7 +26,7 @@ impl Command for Reset {
 
     const COUNTERS: &'static CommandCounters = &counters::RESET;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         let keys = 1..call.count();
         let now = call.now();
         // All are looked at before the first is deleted, so that a refusal leaves all of them.
@@ -48,9 +48,9 @@ impl Command for Reset {
 }
 
 /// Refuses what is not the state of a limiter.
-fn check(state: &[u8], now: Instant) -> Result<(), Unreadable> {
-    match limiter::kind(state)? {
-        limiter::Kind::SlidingWindow => Limiter::<Windows>::blank(now).load(state),
-        limiter::Kind::Gcra => Limiter::<Bucket>::blank(now).load(state),
+fn check(state: &[u8], now: Timestamp) -> Result<(), DecodeError> {
+    match limiter::algorithm_of(state)? {
+        limiter::AlgorithmKind::SlidingWindow => Limiter::<Windows>::blank(now).load(state),
+        limiter::AlgorithmKind::Gcra => Limiter::<Bucket>::blank(now).load(state),
     }
 }

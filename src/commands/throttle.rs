@@ -2,14 +2,15 @@
 
 use super::arguments::{integer, units};
 use super::decide::{CATEGORIES, CORE_CATEGORIES, FLAGS, KEY, KEY_FLAGS, observe, state, store};
-use super::refusals::{
+use super::errors::{
     COUNT_PER_PERIOD, MAX_BURST, PERIOD, QUANTITY, REFILLS_TOO_SLOWLY, SYNTAX, TOO_FAST,
 };
 use super::reply::integer as reply_integer;
 use crate::limiter::{
-    Bucket, Decision, Demand, Instant, Limiter, Quota, QuotaError, RetryAfter, Span, Units, Window,
+    Bucket, Decision, Duration, Limiter, Quota, QuotaError, Request, RetryAfter, Timestamp, Units,
+    Window,
 };
-use crate::server::{Argument, Call, Command, Key, Keys, Kind, Refusal, Spec, Stored};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec, Stored};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Throttle;
@@ -28,16 +29,16 @@ impl Command for Throttle {
         since: c"0.1.0",
         arguments: &[
             KEY,
-            Argument::new(c"max_burst", Kind::Integer),
-            Argument::new(c"count_per_period", Kind::Integer),
-            Argument::new(c"period", Kind::Integer),
-            Argument::new(c"quantity", Kind::Integer).optional(),
+            Argument::new(c"max_burst", ArgumentKind::Integer),
+            Argument::new(c"count_per_period", ArgumentKind::Integer),
+            Argument::new(c"period", ArgumentKind::Integer),
+            Argument::new(c"quantity", ArgumentKind::Integer).optional(),
         ],
     };
 
     const COUNTERS: &'static CommandCounters = &counters::THROTTLE;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         if call.count() > 6 {
             return Err(SYNTAX);
         }
@@ -64,13 +65,13 @@ impl Command for Throttle {
         let mut limiter = open(&key, quota, call.now())?;
         let decision = match Units::new(quantity) {
             Some(cost) => {
-                let decision = limiter.decide(&Demand::all_or_nothing(cost));
+                let decision = limiter.decide(&Request::exact(cost));
                 store(&mut key, &limiter)?;
                 drop(key);
                 observe(call, Self::COUNTERS, &decision);
                 decision
             }
-            None => limiter.preview(&Demand::all_or_nothing(Units::ONE)),
+            None => limiter.preview(&Request::exact(Units::ONE)),
         };
         call.reply_integers(&reply(&decision, quantity));
         Ok(())
@@ -78,7 +79,7 @@ impl Command for Throttle {
 }
 
 /// The limiter in the key, which may be one of redis-cell's.
-fn open(key: &Key<'_>, quota: Quota, now: Instant) -> Result<Limiter<Bucket>, Refusal> {
+fn open(key: &Key<'_>, quota: Quota, now: Timestamp) -> Result<Limiter<Bucket>, Error> {
     match redis_cells_tat(key) {
         Some(tat) => Ok(Limiter::from_tat(quota, tat, now)),
         None => Ok(Limiter::open(state(key)?, &quota, now)?),
@@ -129,6 +130,6 @@ fn reply(decision: &Decision, quantity: u64) -> [i64; 5] {
 }
 
 /// Seconds, rounded up.
-fn seconds(span: Span) -> i64 {
+fn seconds(span: Duration) -> i64 {
     reply_integer(span.as_micros().div_ceil(1_000_000))
 }

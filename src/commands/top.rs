@@ -7,9 +7,9 @@ use std::hash::BuildHasher;
 use arrayvec::ArrayVec;
 
 use super::arguments::integer;
-use super::refusals::{COUNT, SYNTAX};
+use super::errors::{COUNT, SYNTAX};
 use super::reply::integer as reply_integer;
-use crate::server::{Argument, Call, Command, Keys, Kind, Refusal, Spec, User};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec, User};
 use crate::stats::counters::{self, CommandCounters};
 use crate::stats::denied_keys::{self, Slot};
 
@@ -32,12 +32,12 @@ impl Command for Top {
         summary: c"Lists the keys that rate limiters denied most since the module was loaded.",
         complexity: c"O(N) for the N keys that are kept",
         since: c"0.1.0",
-        arguments: &[Argument::new(c"count", Kind::Integer).optional()],
+        arguments: &[Argument::new(c"count", ArgumentKind::Integer).optional()],
     };
 
     const COUNTERS: &'static CommandCounters = &counters::TOP;
 
-    fn run(call: &Call<'_>) -> Result<(), Refusal> {
+    fn run(call: &Call<'_>) -> Result<(), Error> {
         if call.count() > 2 {
             return Err(SYNTAX);
         }

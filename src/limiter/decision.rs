@@ -1,10 +1,10 @@
 //! What a caller asks for, and what it is told.
 
-use super::{Span, Units, Window};
+use super::{Duration, Units, Window};
 
 /// What one request asks of a limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Demand {
+pub struct Request {
     /// How many units the request costs.
     pub cost: Units,
     /// What is granted where there is not room for all of them.
@@ -13,13 +13,13 @@ pub struct Demand {
     pub block: Option<Window>,
 }
 
-impl Demand {
+impl Request {
     /// The plain request: `cost` units or none.
     #[must_use]
-    pub const fn all_or_nothing(cost: Units) -> Self {
+    pub const fn exact(cost: Units) -> Self {
         Self {
             cost,
-            mode: Mode::AllOrNothing,
+            mode: Mode::Exact,
             block: None,
         }
     }
@@ -29,7 +29,7 @@ impl Demand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Nothing.
-    AllOrNothing,
+    Exact,
     /// As much as there is room for (`ATMOST`).
     AtMost,
     /// Everything; the debt delays later requests (`FORCE`).
@@ -48,7 +48,7 @@ pub struct Decision {
     /// When the same request would be granted if nobody else asked meanwhile.
     pub retry_after: RetryAfter,
     /// The time until the whole quota is back.
-    pub reset_after: Span,
+    pub reset_after: Duration,
 }
 
 impl Decision {
@@ -69,18 +69,18 @@ impl Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetryAfter {
     /// After that much time; [`RetryAfter::NOW`] means that it is granted.
-    After(Span),
+    After(Duration),
     /// Never: it costs more than could be granted at once.
     Never,
 }
 
 impl RetryAfter {
     /// At once.
-    pub const NOW: Self = Self::After(Span::ZERO);
+    pub const NOW: Self = Self::After(Duration::ZERO);
 
-    /// The later of this and the end of a lockout that lasts `left`; never stays never.
+    /// The later of this and the end of a blocked_for that lasts `left`; never stays never.
     #[must_use]
-    pub(super) fn at_least(self, left: Span) -> Self {
+    pub(super) fn at_least(self, left: Duration) -> Self {
         self.max(Self::After(left))
     }
 }

@@ -8,8 +8,8 @@
 //! *ticks* of `1 / limit` nanosecond here: a unit is worth exactly `window` (in nanoseconds) ticks, and nothing is ever
 //! rounded but a reply, and that upwards.
 
-use super::meter::Meter;
-use super::{Instant, RetryAfter, Span, Units, Window};
+use super::limit::Limit;
+use super::{Duration, RetryAfter, Timestamp, Units, Window};
 
 const NANOS_PER_MICRO: u128 = 1_000;
 const CENTURY_NANOS: u128 = 100 * 365 * 24 * 60 * 60 * 1_000_000_000;
@@ -33,7 +33,7 @@ pub enum QuotaError {
 
 impl Quota {
     /// The least that there is: one unit a millisecond.
-    pub(super) const LEAST: Self = Self {
+    pub(super) const MIN: Self = Self {
         limit: Units::ONE,
         window: Window::MIN,
         burst: Units::ONE,
@@ -109,14 +109,14 @@ impl Quota {
     }
 
     /// The time that `ticks` take to pass, rounded up to a microsecond.
-    fn time(self, ticks: u128) -> Span {
+    fn time(self, ticks: u128) -> Duration {
         let micros = divide(
             ticks,
             self.ticks(NANOS_PER_MICRO),
             u64::div_ceil,
             u128::div_ceil,
         );
-        Span::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 }
 
@@ -174,7 +174,7 @@ impl Bucket {
     }
 
     /// Lets `passed` time go by.
-    pub(super) fn advance(&mut self, passed: Span) {
+    pub(super) fn advance(&mut self, passed: Duration) {
         let refilled = self
             .quota
             .ticks(u128::from(passed.as_micros()).saturating_mul(NANOS_PER_MICRO));
@@ -183,7 +183,7 @@ impl Bucket {
 
     /// Puts `quota` in force. The TAT stays where it is, rounded up to the new tick: what was admitted is neither
     /// forgotten nor forgiven. Returns whether anything changed.
-    pub(super) fn adopt(&mut self, quota: Quota) -> bool {
+    pub(super) fn set_parameters(&mut self, quota: Quota) -> bool {
         if self.quota == quota {
             return false;
         }
@@ -198,7 +198,7 @@ impl Bucket {
     }
 }
 
-impl Meter for Bucket {
+impl Limit for Bucket {
     fn limit(&self) -> Units {
         self.quota.burst()
     }
@@ -216,7 +216,7 @@ impl Meter for Bucket {
         u64::try_from(units).unwrap_or(u64::MAX)
     }
 
-    fn is_unused(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.in_use == 0
     }
 
@@ -225,7 +225,7 @@ impl Meter for Bucket {
         after <= self.quota.capacity()
     }
 
-    fn retry_after(&self, cost: Units, _now: Instant) -> RetryAfter {
+    fn retry_after(&self, cost: Units, _now: Timestamp) -> RetryAfter {
         if cost > self.quota.burst {
             return RetryAfter::Never;
         }
@@ -233,20 +233,20 @@ impl Meter for Bucket {
         RetryAfter::After(self.quota.time(after.saturating_sub(self.quota.capacity())))
     }
 
-    fn next_after(&self, _now: Instant) -> Span {
-        if self.is_unused() {
-            return Span::ZERO;
+    fn next_after(&self, _now: Timestamp) -> Duration {
+        if self.is_full() {
+            return Duration::ZERO;
         }
         let one_more = self.quota.worth(self.remaining().saturating_add(1));
         let after = self.in_use.saturating_add(one_more);
         self.quota.time(after.saturating_sub(self.quota.capacity()))
     }
 
-    fn reset_after(&self, _now: Instant) -> Span {
+    fn reset_after(&self, _now: Timestamp) -> Duration {
         self.quota.time(self.in_use)
     }
 
-    fn charge(&mut self, units: u64, _now: Instant) {
+    fn charge(&mut self, units: u64, _now: Timestamp) {
         let debt_limit = self.quota.capacity().saturating_mul(2).max(self.in_use);
         self.in_use = self
             .in_use

@@ -1,22 +1,26 @@
 //! The algorithms and their state: pure functions of (state, now, request), with no knowledge of Redis.
 
 mod codec;
-mod decide;
 mod decision;
 mod gcra;
-mod meter;
+mod limit;
+#[expect(
+    clippy::module_inception,
+    reason = "the file is named for the type in it"
+)]
+mod limiter;
 mod sliding_window;
 mod state;
-mod time;
+mod timestamp;
 mod units;
 mod windows;
 
-pub use decide::{Algorithm, Kind, Limiter};
-pub use decision::{Decision, Demand, Mode, RetryAfter};
+pub use decision::{Decision, Mode, Request, RetryAfter};
 pub use gcra::{Bucket, Quota, QuotaError};
-pub use meter::{Meter, Meters};
+pub use limit::{Limit, NonEmpty};
+pub use limiter::{Algorithm, AlgorithmKind, Limiter};
 pub use sliding_window::{Group, MAX_GROUPS, Rule, WindowLog};
-pub use state::{Encoded, MAX_LEN, MIN_LEN, Unreadable, VERSION, kind};
-pub use time::{Instant, Span, Window};
+pub use state::{DecodeError, Encoded, MAX_LEN, MIN_LEN, VERSION, algorithm_of};
+pub use timestamp::{Duration, Timestamp, Window};
 pub use units::Units;
 pub use windows::{MAX_WINDOWS, Rules, RulesError, Windows};

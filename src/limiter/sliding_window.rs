@@ -7,8 +7,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::meter::Meter;
-use super::{Instant, RetryAfter, Span, Units, Window};
+use super::limit::Limit;
+use super::{Duration, RetryAfter, Timestamp, Units, Window};
 
 /// The most groups that a log keeps (K).
 pub const MAX_GROUPS: usize = 32;
@@ -27,7 +27,7 @@ pub struct Rule {
 
 impl Rule {
     /// The least that there is: one unit a millisecond.
-    pub(super) const LEAST: Self = Self {
+    pub(super) const MIN: Self = Self {
         limit: Units::ONE,
         window: Window::MIN,
     };
@@ -37,7 +37,7 @@ impl Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Group {
     /// When the newest of them was admitted.
-    pub newest: Instant,
+    pub newest: Timestamp,
     /// How many they are; at least one.
     pub units: u64,
 }
@@ -67,7 +67,7 @@ impl WindowLog {
     }
 
     /// Makes it a log of `rule` that has admitted nothing.
-    pub(super) fn restart(&mut self, rule: Rule) {
+    pub(super) fn reset_to(&mut self, rule: Rule) {
         self.rule = rule;
         self.groups.clear();
         self.used = 0;
@@ -90,7 +90,7 @@ impl WindowLog {
     }
 
     /// A log of another window that starts with those units of this one that are younger than it.
-    pub(super) fn within(&self, rule: Rule, now: Instant) -> Self {
+    pub(super) fn within(&self, rule: Rule, now: Timestamp) -> Self {
         let mut log = self.clone();
         log.rule = rule;
         log.expire(now);
@@ -111,7 +111,7 @@ impl WindowLog {
 
     /// Lets the time be `now`: what has left the window is forgotten, and what was admitted in the future (the clock
     /// stepped back) counts as admitted now.
-    pub(super) fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Timestamp) {
         self.expire(now);
         let mut future = 0_u64;
         while let Some(group) = self.groups.last().filter(|group| group.newest > now) {
@@ -122,7 +122,7 @@ impl WindowLog {
         self.admit(future, now);
     }
 
-    fn expire(&mut self, now: Instant) {
+    fn expire(&mut self, now: Timestamp) {
         let gone = self
             .groups
             .iter()
@@ -134,11 +134,11 @@ impl WindowLog {
     }
 
     /// When `group` leaves the window.
-    fn end(&self, group: &Group) -> Instant {
-        group.newest.plus(self.rule.window.as_span())
+    fn end(&self, group: &Group) -> Timestamp {
+        group.newest.saturating_add(self.rule.window.as_duration())
     }
 
-    fn admit(&mut self, units: u64, now: Instant) {
+    fn admit(&mut self, units: u64, now: Timestamp) {
         if units == 0 {
             return;
         }
@@ -173,7 +173,7 @@ impl WindowLog {
             .enumerate()
             .filter(|(_, (older, newer))| older.units.saturating_add(newer.units) <= most)
             .min_by_key(|(_, (older, newer))| {
-                let gap = newer.newest.since(older.newest).as_micros();
+                let gap = newer.newest.duration_since(older.newest).as_micros();
                 u128::from(older.units).saturating_mul(u128::from(gap))
             })
             .map_or(0, |(at, _)| at);
@@ -185,7 +185,7 @@ impl WindowLog {
     }
 
     /// The time until `units` of those in use have left.
-    fn time_to_free(&self, units: u64, now: Instant) -> Span {
+    fn time_to_free(&self, units: u64, now: Timestamp) -> Duration {
         let mut missing = units;
         for group in &self.groups {
             if missing == 0 {
@@ -193,14 +193,14 @@ impl WindowLog {
             }
             missing = missing.saturating_sub(group.units);
             if missing == 0 {
-                return self.end(group).since(now);
+                return self.end(group).duration_since(now);
             }
         }
-        Span::ZERO
+        Duration::ZERO
     }
 }
 
-impl Meter for WindowLog {
+impl Limit for WindowLog {
     fn limit(&self) -> Units {
         self.rule.limit
     }
@@ -213,7 +213,7 @@ impl Meter for WindowLog {
         self.used
     }
 
-    fn is_unused(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.groups.is_empty()
     }
 
@@ -221,7 +221,7 @@ impl Meter for WindowLog {
         cost.get() <= self.remaining()
     }
 
-    fn retry_after(&self, cost: Units, now: Instant) -> RetryAfter {
+    fn retry_after(&self, cost: Units, now: Timestamp) -> RetryAfter {
         let limit = self.rule.limit.get();
         if cost.get() > limit {
             return RetryAfter::Never;
@@ -230,23 +230,23 @@ impl Meter for WindowLog {
         RetryAfter::After(self.time_to_free(excess, now))
     }
 
-    fn next_after(&self, now: Instant) -> Span {
+    fn next_after(&self, now: Timestamp) -> Duration {
         let debt = self.used.saturating_sub(self.rule.limit.get());
-        if self.is_unused() {
-            Span::ZERO
+        if self.is_full() {
+            Duration::ZERO
         } else {
             // In debt, there is none remaining until it is paid.
             self.time_to_free(debt.saturating_add(1), now)
         }
     }
 
-    fn reset_after(&self, now: Instant) -> Span {
-        self.groups
-            .last()
-            .map_or(Span::ZERO, |newest| self.end(newest).since(now))
+    fn reset_after(&self, now: Timestamp) -> Duration {
+        self.groups.last().map_or(Duration::ZERO, |newest| {
+            self.end(newest).duration_since(now)
+        })
     }
 
-    fn charge(&mut self, units: u64, now: Instant) {
+    fn charge(&mut self, units: u64, now: Timestamp) {
         let debt_limit = self.rule.limit.get().saturating_mul(2);
         let room = debt_limit.saturating_sub(self.used);
         self.admit(units.min(room), now);

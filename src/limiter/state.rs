@@ -21,11 +21,11 @@
 use arrayvec::ArrayVec;
 
 use super::codec::{Reader, SLACK, mask, put_integer, put_varint, put_wide, width_of};
-use super::decide::{Algorithm, Kind, Limiter};
-use super::meter::Meter;
+use super::limit::Limit;
+use super::limiter::{Algorithm, AlgorithmKind, Limiter};
 use super::sliding_window::{Group, MAX_GROUPS, Rule, WindowLog};
 use super::windows::{MAX_WINDOWS, Windows};
-use super::{Bucket, Instant, Quota, Span, Units, Window};
+use super::{Bucket, Duration, Quota, Timestamp, Units, Window};
 
 /// The version of the layout that this release writes, and the newest that it reads.
 pub const VERSION: u8 = 1;
@@ -48,11 +48,11 @@ pub type Encoded = ArrayVec<u8, { MAX_LEN + SLACK }>;
 
 /// Why bytes are not the state of a limiter as wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum DecodeError {
     /// They are something else.
     NotALimiter,
     /// They are a limiter that uses another algorithm, this one.
-    OtherAlgorithm(Kind),
+    OtherAlgorithm(AlgorithmKind),
     /// They are a limiter in a layout of this version, newer than [`VERSION`].
     NewerVersion(u8),
 }
@@ -62,124 +62,122 @@ pub enum Unreadable {
 /// Only the first bytes are looked at; the rest may still turn out to be unreadable.
 ///
 /// # Errors
-/// [`Unreadable`] where they are not the beginning of a state.
-pub fn kind(bytes: &[u8]) -> Result<Kind, Unreadable> {
-    Ok(Shape::of(bytes)?.kind())
+/// [`DecodeError`] where they are not the beginning of a state.
+pub fn algorithm_of(bytes: &[u8]) -> Result<AlgorithmKind, DecodeError> {
+    Ok(HeaderFlags::of(bytes)?.kind())
 }
 
 /// The fourth byte.
 #[derive(Clone, Copy)]
-struct Shape(u8);
+struct HeaderFlags(u8);
 
-impl Shape {
+impl HeaderFlags {
     const GCRA: u8 = 1;
-    const LOCKED_OUT: u8 = 2;
+    const BLOCKED: u8 = 2;
 
-    fn new(kind: Kind, lockout: Span, stored: usize, in_force: usize) -> Self {
+    fn new(kind: AlgorithmKind, blocked_for: Duration, stored: usize, active: usize) -> Self {
         let algorithm = match kind {
-            Kind::SlidingWindow => 0,
-            Kind::Gcra => Self::GCRA,
+            AlgorithmKind::SlidingWindow => 0,
+            AlgorithmKind::Gcra => Self::GCRA,
         };
-        let locked_out = if lockout.is_zero() {
+        let blocked = if blocked_for.is_zero() {
             0
         } else {
-            Self::LOCKED_OUT
+            Self::BLOCKED
         };
         // Lossless: both are from 1 to 8.
         let stored = (stored.saturating_sub(1) as u8 & 7) << 2;
-        let in_force = (in_force.saturating_sub(1) as u8 & 7) << 5;
-        Self(algorithm | locked_out | stored | in_force)
+        let active = (active.saturating_sub(1) as u8 & 7) << 5;
+        Self(algorithm | blocked | stored | active)
     }
 
     /// That of a state.
-    fn of(bytes: &[u8]) -> Result<Self, Unreadable> {
+    fn of(bytes: &[u8]) -> Result<Self, DecodeError> {
         match bytes.first_chunk::<4>() {
             Some(&[a, b, 1..=VERSION, shape]) if [a, b] == MAGIC => Ok(Self(shape)),
             Some(&[a, b, version, _]) if [a, b] == MAGIC && version > VERSION => {
-                Err(Unreadable::NewerVersion(version))
+                Err(DecodeError::NewerVersion(version))
             }
-            _ => Err(Unreadable::NotALimiter),
+            _ => Err(DecodeError::NotALimiter),
         }
     }
 
-    const fn kind(self) -> Kind {
+    const fn kind(self) -> AlgorithmKind {
         if self.0 & Self::GCRA == 0 {
-            Kind::SlidingWindow
+            AlgorithmKind::SlidingWindow
         } else {
-            Kind::Gcra
+            AlgorithmKind::Gcra
         }
     }
 
-    const fn is_locked_out(self) -> bool {
-        self.0 & Self::LOCKED_OUT != 0
+    const fn is_blocked(self) -> bool {
+        self.0 & Self::BLOCKED != 0
     }
 
     fn stored(self) -> usize {
         usize::from(self.0 >> 2 & 7).saturating_add(1)
     }
 
-    fn in_force(self) -> usize {
+    fn active(self) -> usize {
         usize::from(self.0 >> 5).saturating_add(1)
     }
 }
 
 /// What both algorithms share.
 struct Header {
-    shape: Shape,
-    written: Instant,
-    lockout: Span,
+    shape: HeaderFlags,
+    written: Timestamp,
+    blocked_for: Duration,
 }
 
 impl Header {
-    fn decode(bytes: &[u8], wanted: Kind) -> Result<(Self, Reader<'_>), Unreadable> {
-        let shape = Shape::of(bytes)?;
+    fn decode(bytes: &[u8], wanted: AlgorithmKind) -> Result<(Self, Reader<'_>), DecodeError> {
+        let shape = HeaderFlags::of(bytes)?;
         if shape.kind() != wanted {
-            return Err(Unreadable::OtherAlgorithm(shape.kind()));
+            return Err(DecodeError::OtherAlgorithm(shape.kind()));
         }
         let mut reader = Reader::from(bytes, 4);
-        let header = Self::read(shape, &mut reader).ok_or(Unreadable::NotALimiter)?;
+        let header = Self::read(shape, &mut reader).ok_or(DecodeError::NotALimiter)?;
         Ok((header, reader))
     }
 
-    fn read(shape: Shape, reader: &mut Reader<'_>) -> Option<Self> {
-        let written = Instant::from_micros(reader.integer(TIME)?);
-        let lockout = if shape.is_locked_out() {
-            let lockout = reader.integer(TIME)?;
+    fn read(shape: HeaderFlags, reader: &mut Reader<'_>) -> Option<Self> {
+        let written = Timestamp::from_micros(reader.integer(TIME)?);
+        let blocked_for = if shape.is_blocked() {
+            let blocked_for = reader.integer(TIME)?;
             let possible = 1..=Window::MAX_MILLIS.saturating_mul(1_000);
             possible
-                .contains(&lockout)
-                .then_some(Span::from_micros(lockout))?
+                .contains(&blocked_for)
+                .then_some(Duration::from_micros(blocked_for))?
         } else {
-            Span::ZERO
+            Duration::ZERO
         };
         Some(Self {
             shape,
             written,
-            lockout,
+            blocked_for,
         })
     }
 
-    fn encode<A: Algorithm>(
-        limiter: &Limiter<A>,
-        stored: usize,
-        in_force: usize,
-        out: &mut Encoded,
-    ) {
-        let shape = Shape::new(A::KIND, limiter.lockout, stored, in_force);
+    fn encode<A: Algorithm>(limiter: &Limiter<A>, stored: usize, active: usize, out: &mut Encoded) {
+        let shape = HeaderFlags::new(A::KIND, limiter.blocked_for, stored, active);
         let [r, l] = MAGIC;
         put_integer(out, u32::from_le_bytes([r, l, VERSION, shape.0]).into(), 4);
         put_integer(out, limiter.now.as_micros(), TIME);
-        if shape.is_locked_out() {
-            put_integer(out, limiter.lockout.as_micros(), TIME);
+        if shape.is_blocked() {
+            put_integer(out, limiter.blocked_for.as_micros(), TIME);
         }
     }
 }
 
-pub(super) fn decode_bucket(bytes: &[u8], limiter: &mut Limiter<Bucket>) -> Result<(), Unreadable> {
-    let (header, mut body) = Header::decode(bytes, Kind::Gcra)?;
-    limiter.algorithm = bucket(&header, &mut body, bytes.len()).ok_or(Unreadable::NotALimiter)?;
+pub(super) fn decode_bucket(
+    bytes: &[u8],
+    limiter: &mut Limiter<Bucket>,
+) -> Result<(), DecodeError> {
+    let (header, mut body) = Header::decode(bytes, AlgorithmKind::Gcra)?;
+    limiter.algorithm = bucket(&header, &mut body, bytes.len()).ok_or(DecodeError::NotALimiter)?;
     limiter.now = header.written;
-    limiter.lockout = header.lockout;
+    limiter.blocked_for = header.blocked_for;
     Ok(())
 }
 
@@ -195,7 +193,7 @@ pub(super) fn encode_bucket(limiter: &Limiter<Bucket>, out: &mut Encoded) {
 }
 
 fn bucket(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Bucket> {
-    if header.shape.stored() != 1 || header.shape.in_force() != 1 {
+    if header.shape.stored() != 1 || header.shape.active() != 1 {
         return None;
     }
     let limit = Units::new(body.varint()?)?;
@@ -204,9 +202,9 @@ fn bucket(header: &Header, body: &mut Reader<'_>, len: usize) -> Option<Bucket> 
     let quota = Quota::new(limit, window, burst).ok()?;
     let width = body.rest().len();
     let in_use = body.wide(width)?;
-    let used = in_use > 0 || !header.lockout.is_zero();
-    let spelled_so = width == in_use_width(quota, in_use, len.checked_sub(width)?);
-    if used && spelled_so {
+    let used = in_use > 0 || !header.blocked_for.is_zero();
+    let is_canonical = width == in_use_width(quota, in_use, len.checked_sub(width)?);
+    if used && is_canonical {
         Bucket::restore(quota, in_use)
     } else {
         None
@@ -221,18 +219,18 @@ fn in_use_width(quota: Quota, in_use: u128, before: usize) -> usize {
 pub(super) fn decode_windows(
     bytes: &[u8],
     limiter: &mut Limiter<Windows>,
-) -> Result<(), Unreadable> {
-    let (header, mut body) = Header::decode(bytes, Kind::SlidingWindow)?;
+) -> Result<(), DecodeError> {
+    let (header, mut body) = Header::decode(bytes, AlgorithmKind::SlidingWindow)?;
     windows(&header, &mut body, bytes.len(), &mut limiter.algorithm)
-        .ok_or(Unreadable::NotALimiter)?;
+        .ok_or(DecodeError::NotALimiter)?;
     limiter.now = header.written;
-    limiter.lockout = header.lockout;
+    limiter.blocked_for = header.blocked_for;
     Ok(())
 }
 
 pub(super) fn encode_windows(limiter: &Limiter<Windows>, out: &mut Encoded) {
     let windows = &limiter.algorithm;
-    Header::encode(limiter, windows.count(), windows.count_in_force(), out);
+    Header::encode(limiter, windows.count(), windows.count_active(), out);
     for log in windows.logs() {
         encode_log(log, out);
     }
@@ -247,25 +245,25 @@ fn windows(
     windows: &mut Windows,
 ) -> Option<()> {
     let stored = header.shape.stored();
-    let in_force = header.shape.in_force();
-    let first = windows.restart(decode_rule(body)?);
+    let active = header.shape.active();
+    let first = windows.reset_to_one(decode_rule(body)?);
     decode_log(body, header.written, first)?;
     for at in 1..stored {
-        let log = windows.restore(decode_rule(body)?, at < in_force)?;
+        let log = windows.restore(decode_rule(body)?, at < active)?;
         decode_log(body, header.written, log)?;
         // What is not in force is kept for what it holds.
-        if at >= in_force && log.is_unused() {
+        if at >= active && log.is_full() {
             return None;
         }
     }
     let padding = body.rest();
-    let padded_so = if padding.is_empty() {
+    let is_canonical = if padding.is_empty() {
         len >= MIN_LEN
     } else {
         len == MIN_LEN && padding.iter().all(|byte| *byte == 0)
     };
-    let used = !header.lockout.is_zero() || windows.logs().any(|log| !log.is_unused());
-    (in_force <= stored && padded_so && used).then_some(())
+    let used = !header.blocked_for.is_zero() || windows.logs().any(|log| !log.is_full());
+    (active <= stored && is_canonical && used).then_some(())
 }
 
 /// How the groups of a log are spelled: the widths of their two fields, in bytes.
@@ -280,7 +278,7 @@ struct Fields {
 impl Fields {
     fn new(window: Window, code: u8) -> Self {
         Self {
-            time: width_of(u128::from(window.as_span().as_micros())),
+            time: width_of(u128::from(window.as_duration().as_micros())),
             units: 1_usize.wrapping_shl(code.into()),
         }
     }
@@ -342,14 +340,14 @@ fn decode_rule(body: &mut Reader<'_>) -> Option<Rule> {
 }
 
 /// Reads the groups of an empty log.
-fn decode_log(body: &mut Reader<'_>, written: Instant, log: &mut WindowLog) -> Option<()> {
+fn decode_log(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog) -> Option<()> {
     let byte = body.byte()?;
     let count = usize::from(byte & 0x3f);
     let code = byte >> 6;
     let fields = Fields::new(log.rule().window, code);
     let times = mask(fields.time);
     let mut most = 0_u64;
-    let mut previous_age = log.rule().window.as_span().as_micros();
+    let mut previous_age = log.rule().window.as_duration().as_micros();
     let mut restore = |time: u64, units: u64| {
         let age = written.as_micros().wrapping_sub(time) & times;
         if units == 0 || age >= previous_age {
@@ -357,7 +355,7 @@ fn decode_log(body: &mut Reader<'_>, written: Instant, log: &mut WindowLog) -> O
         }
         most = most.max(units);
         previous_age = age;
-        let newest = Instant::from_micros(written.as_micros().checked_sub(age)?);
+        let newest = Timestamp::from_micros(written.as_micros().checked_sub(age)?);
         log.restore(Group { newest, units })
     };
     if fields.width() <= 8 {

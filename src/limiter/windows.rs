@@ -2,9 +2,9 @@
 
 use arrayvec::ArrayVec;
 
-use super::meter::{Meter, Meters};
+use super::limit::{Limit, NonEmpty};
 use super::sliding_window::{Rule, WindowLog};
-use super::{Instant, Span};
+use super::{Duration, Timestamp};
 
 /// The most windows that one request may name, and that one key keeps.
 pub const MAX_WINDOWS: usize = 8;
@@ -60,7 +60,7 @@ pub struct Windows {
     first: WindowLog,
     others: ArrayVec<WindowLog, { MAX_WINDOWS - 1 }>,
     /// How many of `others` the last request named.
-    others_in_force: usize,
+    others_active: usize,
 }
 
 impl Windows {
@@ -68,7 +68,7 @@ impl Windows {
     #[must_use]
     pub fn new(rules: &Rules) -> Self {
         let mut windows = Self::blank();
-        windows.start(rules);
+        windows.reset_to(rules);
         windows
     }
 
@@ -76,38 +76,38 @@ impl Windows {
     #[inline(always)]
     pub(super) const fn blank() -> Self {
         Self {
-            first: WindowLog::new(Rule::LEAST),
+            first: WindowLog::new(Rule::MIN),
             others: ArrayVec::new_const(),
-            others_in_force: 0,
+            others_active: 0,
         }
     }
 
     /// Makes them those of `rules`, having admitted nothing.
-    pub(super) fn start(&mut self, rules: &Rules) {
-        self.restart(rules.first);
+    pub(super) fn reset_to(&mut self, rules: &Rules) {
+        self.reset_to_one(rules.first);
         for rule in &rules.others {
             self.others.push(WindowLog::new(*rule));
         }
-        self.others_in_force = rules.others.len();
+        self.others_active = rules.others.len();
     }
 
     /// The first log, that of `rule`, which has admitted nothing, and no other.
-    pub(super) fn restart(&mut self, rule: Rule) -> &mut WindowLog {
+    pub(super) fn reset_to_one(&mut self, rule: Rule) -> &mut WindowLog {
         self.others.clear();
-        self.others_in_force = 0;
-        self.first.restart(rule);
+        self.others_active = 0;
+        self.first.reset_to(rule);
         &mut self.first
     }
 
     /// Another log, to be read from what is stored. `None` where that cannot be: there is one of that length already,
     /// or there are [`MAX_WINDOWS`].
-    pub(super) fn restore(&mut self, rule: Rule, in_force: bool) -> Option<&mut WindowLog> {
+    pub(super) fn restore(&mut self, rule: Rule, active: bool) -> Option<&mut WindowLog> {
         if self.logs().any(|log| log.rule().window == rule.window) {
             return None;
         }
         self.others.try_push(WindowLog::new(rule)).ok()?;
-        if in_force {
-            self.others_in_force = self.others.len();
+        if active {
+            self.others_active = self.others.len();
         }
         self.others.last_mut()
     }
@@ -125,22 +125,22 @@ impl Windows {
 
     /// How many of the logs are in force.
     #[must_use]
-    pub const fn count_in_force(&self) -> usize {
-        self.others_in_force.saturating_add(1)
+    pub const fn count_active(&self) -> usize {
+        self.others_active.saturating_add(1)
     }
 
     /// The logs in force.
-    pub(super) fn in_force(&self) -> Meters<'_, WindowLog> {
-        Meters {
+    pub(super) fn active(&self) -> NonEmpty<'_, WindowLog> {
+        NonEmpty {
             first: &self.first,
-            others: self.others.get(..self.others_in_force).unwrap_or_default(),
+            others: self.others.get(..self.others_active).unwrap_or_default(),
         }
     }
 
     /// Takes `units` from every window in force.
-    pub(super) fn charge(&mut self, units: u64, now: Instant) {
+    pub(super) fn charge(&mut self, units: u64, now: Timestamp) {
         self.first.charge(units, now);
-        for log in self.others.iter_mut().take(self.others_in_force) {
+        for log in self.others.iter_mut().take(self.others_active) {
             log.charge(units, now);
         }
     }
@@ -157,7 +157,7 @@ impl Windows {
     }
 
     /// Lets the time be `now`.
-    pub(super) fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: Timestamp) {
         self.first.advance(now);
         for log in &mut self.others {
             log.advance(now);
@@ -170,15 +170,15 @@ impl Windows {
         let mut at = 0_usize;
         self.others.retain(|log| {
             at = at.saturating_add(1);
-            at <= self.others_in_force || !log.is_unused()
+            at <= self.others_active || !log.is_full()
         });
     }
 
     /// The time until nothing that is stored matters any more.
-    pub(super) fn idle_after(&self, now: Instant) -> Span {
+    pub(super) fn expires_after(&self, now: Timestamp) -> Duration {
         self.logs()
             .map(|log| log.reset_after(now))
-            .fold(Span::ZERO, Span::max)
+            .fold(Duration::ZERO, Duration::max)
     }
 
     /// Puts `rules` in force. Returns whether anything changed.
@@ -186,9 +186,9 @@ impl Windows {
     /// What was admitted stays counted: a window that is stored keeps its log under the new limit; one that is not
     /// starts with the units of the longest stored one; and one no longer named stays, neither enforced nor charged,
     /// until it has emptied. Where that would be more than [`MAX_WINDOWS`], the one that empties first makes room.
-    pub(super) fn adopt(&mut self, rules: &Rules, now: Instant) -> bool {
-        let in_force = self.logs().take(self.count_in_force()).map(WindowLog::rule);
-        if in_force.eq(rules.iter()) {
+    pub(super) fn set_parameters(&mut self, rules: &Rules, now: Timestamp) -> bool {
+        let active = self.logs().take(self.count_active()).map(WindowLog::rule);
+        if active.eq(rules.iter()) {
             return false;
         }
         let mut stored: ArrayVec<WindowLog, MAX_WINDOWS> = self.logs().cloned().collect();
@@ -199,9 +199,9 @@ impl Windows {
             .iter()
             .map(|rule| take(&mut stored, longest.as_ref(), *rule, now))
             .collect();
-        self.others_in_force = self.others.len();
+        self.others_active = self.others.len();
 
-        stored.retain(|log| !log.is_unused());
+        stored.retain(|log| !log.is_full());
         while stored.len() > self.others.remaining_capacity() {
             let first_to_empty = stored
                 .iter()
@@ -220,7 +220,7 @@ fn take(
     stored: &mut ArrayVec<WindowLog, MAX_WINDOWS>,
     longest: Option<&WindowLog>,
     rule: Rule,
-    now: Instant,
+    now: Timestamp,
 ) -> WindowLog {
     let kept = stored
         .iter()

@@ -8,8 +8,8 @@ use std::slice;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Inside, Refusal, clock, startup};
-use crate::limiter::Instant;
+use super::{Error, Inside, clock, startup};
+use crate::limiter::Timestamp;
 
 /// One call of a command, as long as it runs.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl<'a> Call<'a> {
 
     /// The time of the call. It is read once per command: ask once, too.
     #[allow(clippy::unused_self, reason = "a call has one time, whoever asks")]
-    pub(crate) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Timestamp {
         clock::now()
     }
 
@@ -163,8 +163,8 @@ impl<'a> Call<'a> {
     }
 
     /// Replies with an error.
-    pub(super) fn reply_refusal(&self, refusal: &Refusal) {
-        refusal.with_text(|text| {
+    pub(super) fn reply_error(&self, error: &Error) {
+        error.with_text(|text| {
             // SAFETY: `ctx` is the context of this call; the server copies the text.
             unsafe { api!(RedisModule_ReplyWithError)(self.ctx, text.as_ptr()) };
         });

@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis_module::raw;
 
-use crate::limiter::Instant;
+use crate::limiter::Timestamp;
 
 /// The time of the command that runs: the server's own, which it reads once per command and holds still in
 /// transactions and scripts, and which its expiry uses. Redis 7.0 does not give it to modules: there, the system clock.
-pub(super) fn now() -> Instant {
+pub(super) fn now() -> Timestamp {
     // SAFETY: the table is written while the module loads and never afterwards.
     let micros = match unsafe { raw::RedisModule_CachedMicroseconds } {
         // SAFETY: takes nothing and reads one integer.
@@ -20,5 +20,5 @@ pub(super) fn now() -> Instant {
                 whole.saturating_add(time.subsec_micros().into())
             }),
     };
-    Instant::from_micros(micros)
+    Timestamp::from_micros(micros)
 }

@@ -6,8 +6,8 @@ use std::{ptr, slice};
 use redis_module::raw;
 
 use super::api::api;
-use super::{Call, Refusal, listeners};
-use crate::limiter::Instant;
+use super::{Call, Error, listeners};
+use crate::limiter::Timestamp;
 
 const READ: c_int = raw::REDISMODULE_READ as c_int;
 const WRITE: c_int = raw::REDISMODULE_WRITE as c_int;
@@ -15,7 +15,7 @@ const OK: c_int = raw::REDISMODULE_OK as c_int;
 const EMPTY: c_int = raw::REDISMODULE_KEYTYPE_EMPTY as c_int;
 const STRING: c_int = raw::REDISMODULE_KEYTYPE_STRING as c_int;
 
-const REFUSED: Refusal = Refusal::Server(c"ERR the server refused to write the key");
+const REFUSED: Error = Error::Server(c"ERR the server refused to write the key");
 
 /// An open key.
 #[derive(Debug)]
@@ -39,17 +39,17 @@ pub(crate) enum Stored<'a> {
 
 impl<'a> Key<'a> {
     /// Opens the key named by an argument, for reading.
-    pub(crate) fn read(call: &'a Call<'a>, at: usize) -> Result<Self, Refusal> {
+    pub(crate) fn read(call: &'a Call<'a>, at: usize) -> Result<Self, Error> {
         Self::open(call, at, READ)
     }
 
     /// Opens the key named by an argument, for reading and writing. The server deletes it first if it has expired.
-    pub(crate) fn write(call: &'a Call<'a>, at: usize) -> Result<Self, Refusal> {
+    pub(crate) fn write(call: &'a Call<'a>, at: usize) -> Result<Self, Error> {
         Self::open(call, at, READ | WRITE)
     }
 
-    fn open(call: &'a Call<'a>, at: usize, mode: c_int) -> Result<Self, Refusal> {
-        let missing = Refusal::Server(c"ERR the key is missing");
+    fn open(call: &'a Call<'a>, at: usize, mode: c_int) -> Result<Self, Error> {
+        let missing = Error::Server(c"ERR the key is missing");
         let name = *call.argv.get(at).ok_or(missing)?;
         // SAFETY: `name` is one of the call's arguments, and outlives the handle, as the call does.
         let handle = unsafe { api!(RedisModule_OpenKey)(call.ctx, name, mode) };
@@ -97,7 +97,7 @@ impl<'a> Key<'a> {
     ///
     /// The key must hold nothing or a string. State and expiry are replicated, not the command: a replica that decided
     /// by itself, at another time, would decide differently.
-    pub(crate) fn store(&mut self, state: &[u8], expires_at: Instant) -> Result<(), Refusal> {
+    pub(crate) fn store(&mut self, state: &[u8], expires_at: Timestamp) -> Result<(), Error> {
         if self.len() != state.len() {
             // SAFETY: the handle is open for writing.
             let resized = unsafe { api!(RedisModule_StringTruncate)(self.handle, state.len()) };

@@ -7,7 +7,7 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Call, Refusal};
+use super::{Call, Error};
 use crate::stats::counters::CommandCounters;
 
 /// A command.
@@ -25,7 +25,7 @@ pub(crate) trait Command {
     }
 
     /// Carries out one call and replies; or refuses, having changed nothing and replied nothing.
-    fn run(call: &Call<'_>) -> Result<(), Refusal>;
+    fn run(call: &Call<'_>) -> Result<(), Error>;
 }
 
 /// What the server is told about a command. The texts are what `COMMAND DOCS` shows.
@@ -74,7 +74,7 @@ pub(crate) struct Argument {
     /// Its name.
     pub(crate) name: &'static CStr,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: ArgumentKind,
     /// The word before it.
     pub(crate) token: Option<&'static CStr>,
     /// Whether it can be left out.
@@ -85,7 +85,7 @@ pub(crate) struct Argument {
 
 /// What an argument is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kind {
+pub(crate) enum ArgumentKind {
     /// A key.
     Key,
     /// An integer.
@@ -102,7 +102,7 @@ pub(crate) enum Kind {
 
 impl Argument {
     /// An argument that has to be there.
-    pub(crate) const fn new(name: &'static CStr, kind: Kind) -> Self {
+    pub(crate) const fn new(name: &'static CStr, kind: ArgumentKind) -> Self {
         Self {
             name,
             kind,
@@ -113,7 +113,11 @@ impl Argument {
     }
 
     /// An option: a word with a value.
-    pub(crate) const fn option(token: &'static CStr, name: &'static CStr, kind: Kind) -> Self {
+    pub(crate) const fn option(
+        token: &'static CStr,
+        name: &'static CStr,
+        kind: ArgumentKind,
+    ) -> Self {
         Self {
             token: Some(token),
             ..Self::new(name, kind).optional()
@@ -124,7 +128,7 @@ impl Argument {
     pub(crate) const fn word(token: &'static CStr, name: &'static CStr) -> Self {
         Self {
             token: Some(token),
-            ..Self::new(name, Kind::Word)
+            ..Self::new(name, ArgumentKind::Word)
         }
     }
 
@@ -193,9 +197,9 @@ extern "C" fn handle<C: Command>(
         return raw::REDISMODULE_OK as c_int;
     }
     C::COUNTERS.count_call();
-    if let Err(refusal) = C::run(&call) {
-        C::COUNTERS.count_error(refusal.counter());
-        call.reply_refusal(&refusal);
+    if let Err(error) = C::run(&call) {
+        C::COUNTERS.count_error(error.counter());
+        call.reply_error(&error);
     }
     raw::REDISMODULE_OK as c_int
 }
@@ -284,18 +288,22 @@ fn list(
                 entry.flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE as c_int;
             }
             entry.type_ = match argument.kind {
-                Kind::Key => {
+                ArgumentKind::Key => {
                     entry.key_spec_index = 0;
                     raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
                 }
-                Kind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
-                Kind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
-                Kind::Word => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
-                Kind::OneOf(parts) => {
+                ArgumentKind::Integer => {
+                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER
+                }
+                ArgumentKind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+                ArgumentKind::Word => {
+                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN
+                }
+                ArgumentKind::OneOf(parts) => {
                     entry.subargs = list(parts, lists);
                     raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
                 }
-                Kind::Block(parts) => {
+                ArgumentKind::Block(parts) => {
                     entry.subargs = list(parts, lists);
                     raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
                 }

@@ -1,11 +1,11 @@
 //! GCRA is exact: every field of every reply, against a bucket in rational numbers.
 
 use crate::oracle::{
-    Answer, Clock, Cost, END, Gap, Key, RationalBucket, Request, START, Spacing, as_told, century,
-    config, demand, limit, millis, quota, requests, spaced, units, window_ms,
+    Answer, Arrival, Clock, Cost, END, Gap, Key, RationalBucket, START, Spacing, arrivals, as_told,
+    century, config, limit, millis, quota, request, spaced, units, window_ms,
 };
 use proptest::prelude::*;
-use redis_ratelimit::limiter::{Bucket, Demand, Mode, Quota, QuotaError, Units, Window};
+use redis_ratelimit::limiter::{Bucket, Mode, Quota, QuotaError, Request, Units, Window};
 
 fn clock(quota: Quota) -> Clock {
     Clock {
@@ -18,72 +18,72 @@ fn per(limit: u64, window_ms: u64, burst: u64) -> Quota {
     Quota::new(units(limit), millis(window_ms), units(burst)).unwrap()
 }
 
-fn one() -> Demand {
-    Demand::all_or_nothing(Units::ONE)
+fn one() -> Request {
+    Request::exact(Units::ONE)
 }
 
-fn at_most(cost: u64) -> Demand {
-    Demand {
+fn at_most(cost: u64) -> Request {
+    Request {
         mode: Mode::AtMost,
-        ..Demand::all_or_nothing(units(cost))
+        ..Request::exact(units(cost))
     }
 }
 
-fn force(cost: u64) -> Demand {
-    Demand {
+fn force(cost: u64) -> Request {
+    Request {
         mode: Mode::Force,
-        ..Demand::all_or_nothing(units(cost))
+        ..Request::exact(units(cost))
     }
 }
 
 /// Sends every request to the limiter and to the rational bucket.
-fn follow(requests: &[(Quota, Request)]) {
+fn follow(arrivals: &[(Quota, Arrival)]) {
     let mut key = Key::default();
     let mut bucket = RationalBucket::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (quota, request) in requests {
-        let demand = request.demand(quota.burst().get());
-        for _ in 0..request.times {
-            now = clock(*quota).after(request.gap, now, &last);
+    for (quota, arrival) in arrivals {
+        let request = arrival.request(quota.burst().get());
+        for _ in 0..arrival.times {
+            now = clock(*quota).after(arrival.gap, now, &last);
             if now > END {
                 return;
             }
-            let expected = bucket.ask(*quota, &demand, now);
-            last = key.ask::<Bucket>(quota, &demand, now);
-            assert_eq!(last, expected, "{demand:?} of {quota:?} at {now}");
+            let expected = bucket.ask(*quota, &request, now);
+            last = key.ask::<Bucket>(quota, &request, now);
+            assert_eq!(last, expected, "{request:?} of {quota:?} at {now}");
         }
     }
 }
 
-fn under(quota: Quota, requests: Vec<Request>) -> Vec<(Quota, Request)> {
-    requests
+fn under(quota: Quota, arrivals: Vec<Arrival>) -> Vec<(Quota, Arrival)> {
+    arrivals
         .into_iter()
-        .map(|request| (quota, request))
+        .map(|arrival| (quota, arrival))
         .collect()
 }
 
 /// Requests that name one of up to four quotas each.
-fn under_changing_quotas(spacing: Spacing) -> impl Strategy<Value = Vec<(Quota, Request)>> {
+fn under_changing_quotas(spacing: Spacing) -> impl Strategy<Value = Vec<(Quota, Arrival)>> {
     prop::collection::vec(quota(), 1..=4).prop_flat_map(move |quotas| {
-        let request = (prop::sample::select(quotas), spaced(spacing));
-        prop::collection::vec(request, 1..14)
+        let arrival = (prop::sample::select(quotas), spaced(spacing));
+        prop::collection::vec(arrival, 1..14)
     })
 }
 
 /// A key after `requests`, and when that was.
-fn after(quota: Quota, requests: &[Request]) -> (Key, u64) {
+fn after(quota: Quota, arrivals: &[Arrival]) -> (Key, u64) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
-    for request in requests {
-        for _ in 0..request.times {
-            let next = clock(quota).after(request.gap, now, &last);
+    for arrival in arrivals {
+        for _ in 0..arrival.times {
+            let next = clock(quota).after(arrival.gap, now, &last);
             if next > END {
                 return (key, now);
             }
             now = next;
-            last = key.ask::<Bucket>(&quota, &request.demand(quota.burst().get()), now);
+            last = key.ask::<Bucket>(&quota, &arrival.request(quota.burst().get()), now);
         }
     }
     (key, now)
@@ -93,42 +93,42 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_field_is_exact(quota in quota(), requests in requests(Spacing::STEADY)) {
-        follow(&under(quota, requests));
+    fn every_field_is_exact(quota in quota(), arrivals in arrivals(Spacing::STEADY)) {
+        follow(&under(quota, arrivals));
     }
 
     #[test]
     fn every_field_is_exact_while_the_clock_steps_back(
         quota in quota(),
-        requests in requests(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY),
     ) {
-        follow(&under(quota, requests));
+        follow(&under(quota, arrivals));
     }
 
     #[test]
     fn every_field_is_exact_while_the_quota_changes(
-        requests in under_changing_quotas(Spacing::STEADY),
+        arrivals in under_changing_quotas(Spacing::STEADY),
     ) {
-        follow(&requests);
+        follow(&arrivals);
     }
 
     #[test]
     fn every_field_is_exact_while_everything_changes(
-        requests in under_changing_quotas(Spacing::ANY),
+        arrivals in under_changing_quotas(Spacing::ANY),
     ) {
-        follow(&requests);
+        follow(&arrivals);
     }
 
     #[test]
     fn waiting_as_long_as_told_is_enough_and_a_microsecond_less_is_not(
-        (quota, demand) in quota().prop_flat_map(|quota| {
-            (Just(quota), demand(quota.burst().get()))
+        (quota, request) in quota().prop_flat_map(|quota| {
+            (Just(quota), request(quota.burst().get()))
         }),
-        requests in requests(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY),
     ) {
-        let (mut key, now) = after(quota, &requests);
-        let answer = key.ask::<Bucket>(&quota, &demand, now);
-        key.assert_retry_is_exact::<Bucket>(&quota, &demand, now, &answer);
+        let (mut key, now) = after(quota, &arrivals);
+        let answer = key.ask::<Bucket>(&quota, &request, now);
+        key.assert_retry_is_exact::<Bucket>(&quota, &request, now, &answer);
         key.assert_reset_is_exact::<Bucket>(now, &answer);
     }
 
@@ -159,11 +159,11 @@ proptest! {
     #[test]
     fn a_denial_consumes_nothing(
         quota in quota(),
-        before in requests(Spacing::ANY),
+        before in arrivals(Spacing::ANY),
         storm in prop::collection::vec(0..1_000_000_u64, 1..30),
     ) {
         let (mut key, now) = after(quota, &before);
-        let whole = Demand::all_or_nothing(quota.burst());
+        let whole = Request::exact(quota.burst());
         let answers: [Answer; 2] = std::array::from_fn(|_| key.ask::<Bucket>(&quota, &whole, now));
         let wait = answers[1].retry_after.unwrap();
         let denied = key.clone();
@@ -181,10 +181,10 @@ proptest! {
     #[test]
     fn a_step_back_leaves_everything_as_it_was_last_written(
         quota in quota(),
-        requests in requests(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY),
         back in 1..=10_000_000_000_000_u64,
     ) {
-        let (mut key, now) = after(quota, &requests);
+        let (mut key, now) = after(quota, &arrivals);
         prop_assume!(now > back);
         let written = key.ask::<Bucket>(&quota, &force(1), now);
         prop_assume!(written.stored);
@@ -251,8 +251,8 @@ fn seven_hundred_thousand_a_second_are_as_many() {
     let mut key = Key::default();
     let mut granted = 0;
     for micros in 0..20_000 {
-        let demand = at_most(Units::MAX);
-        granted += key.ask::<Bucket>(&quota, &demand, START + micros).granted;
+        let request = at_most(Units::MAX);
+        granted += key.ask::<Bucket>(&quota, &request, START + micros).granted;
     }
     assert_eq!(granted, 700_000 + 19_999 * 7 / 10);
 }
@@ -310,7 +310,7 @@ fn a_debt_beyond_a_lowered_burst_is_kept_whole() {
 #[test]
 fn a_block_outlasts_the_quota_and_nothing_extends_it() {
     let quota = per(1, 1_000, 1);
-    let blocking = Demand {
+    let blocking = Request {
         block: Window::from_millis(900_000),
         ..one()
     };
@@ -319,12 +319,12 @@ fn a_block_outlasts_the_quota_and_nothing_extends_it() {
     let denied = key.ask::<Bucket>(&quota, &blocking, START);
     assert_eq!(denied.retry_after, Some(900_000_000));
     assert_eq!(denied.reset_after, 900_000_000);
-    for demand in [one(), blocking, at_most(1), force(1)] {
-        let denied = key.ask::<Bucket>(&quota, &demand, START + 899_999_999);
+    for request in [one(), blocking, at_most(1), force(1)] {
+        let denied = key.ask::<Bucket>(&quota, &request, START + 899_999_999);
         assert_eq!(denied.retry_after, Some(1));
         assert!(!denied.stored);
     }
-    let never = key.ask::<Bucket>(&quota, &Demand::all_or_nothing(units(2)), START);
+    let never = key.ask::<Bucket>(&quota, &Request::exact(units(2)), START);
     assert_eq!(never.retry_after, None);
     assert_eq!(
         key.ask::<Bucket>(&quota, &one(), START + 900_000_000)
@@ -336,11 +336,11 @@ fn a_block_outlasts_the_quota_and_nothing_extends_it() {
 #[test]
 fn gaps_at_the_edge_of_a_unit_are_told_apart() {
     let quota = per(7, 1_000, 1);
-    let steps = |gap| Request {
+    let steps = |gap| Arrival {
         gap,
         times: 70,
         cost: Cost::One,
-        mode: Mode::AllOrNothing,
+        mode: Mode::Exact,
         block: None,
     };
     follow(&[

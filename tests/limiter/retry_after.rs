@@ -1,11 +1,11 @@
 //! Whoever waits as long as the reply says is not sent away again, whatever changed before.
 
 use crate::oracle::{
-    self, Answer, Clock, END, Key, Request, START, Spacing, Stored, as_told, at_most, config,
-    demand, limit, quota, rule, rules, spaced, units, window_ms,
+    self, Answer, Arrival, Clock, END, Key, START, Spacing, Stored, as_told, at_most, config,
+    limit, quota, request, rule, rules, spaced, units, window_ms,
 };
 use proptest::prelude::*;
-use redis_ratelimit::limiter::{Bucket, Demand, Mode, Quota, Rule, Rules, Units, Window, Windows};
+use redis_ratelimit::limiter::{Bucket, Mode, Quota, Request, Rule, Rules, Units, Window, Windows};
 
 const HOUR: u64 = 3_600_000_000;
 
@@ -56,51 +56,51 @@ impl Named for Vec<Rule> {
     }
 }
 
-fn ask<N: Named>(key: &mut Key, named: &N, demand: &Demand, now: u64) -> Answer {
-    key.ask::<N::Algorithm>(&named.parameters(), demand, now)
+fn ask<N: Named>(key: &mut Key, named: &N, request: &Request, now: u64) -> Answer {
+    key.ask::<N::Algorithm>(&named.parameters(), request, now)
 }
 
 /// Every caller obeys. Before any call the parameters may change, and the clock step back.
-fn all_obey<N: Named>(requests: &[(N, Request)]) {
+fn all_obey<N: Named>(arrivals: &[(N, Arrival)]) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (named, request) in requests {
-        let demand = request.demand(named.most());
-        for _ in 0..request.times {
-            now = named.clock().after(request.gap, now, &last);
+    for (named, arrival) in arrivals {
+        let request = arrival.request(named.most());
+        for _ in 0..arrival.times {
+            now = named.clock().after(arrival.gap, now, &last);
             if now > END {
                 return;
             }
-            last = ask(&mut key, named, &demand, now);
+            last = ask(&mut key, named, &request, now);
             if let (true, Some(wait)) = (last.is_denied(), last.retry_after) {
                 now += as_told(wait);
-                last = ask(&mut key, named, &demand, now);
-                assert!(!last.is_denied(), "{demand:?}: {last:?}");
+                last = ask(&mut key, named, &request, now);
+                assert!(!last.is_denied(), "{request:?}: {last:?}");
             }
         }
     }
 }
 
 /// The clock steps back while the caller waits: it may be sent away once more, but not twice.
-fn one_obeys_while_the_clock_steps_back<N: Named>(requests: &[(N, Request)], back: u64) {
+fn one_obeys_while_the_clock_steps_back<N: Named>(arrivals: &[(N, Arrival)], back: u64) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (named, request) in requests {
-        let demand = request.demand(named.most());
-        now = named.clock().after(request.gap, now, &last);
+    for (named, arrival) in arrivals {
+        let request = arrival.request(named.most());
+        now = named.clock().after(arrival.gap, now, &last);
         if now > END {
             return;
         }
-        last = ask(&mut key, named, &demand, now);
+        last = ask(&mut key, named, &request, now);
         if let (true, Some(wait)) = (last.is_denied(), last.retry_after) {
             now = (now + as_told(wait)).saturating_sub(back);
-            last = ask(&mut key, named, &demand, now);
+            last = ask(&mut key, named, &request, now);
             if last.is_denied() {
                 now += as_told(last.retry_after.unwrap());
-                last = ask(&mut key, named, &demand, now);
-                assert!(!last.is_denied(), "{demand:?}: {last:?}");
+                last = ask(&mut key, named, &request, now);
+                assert!(!last.is_denied(), "{request:?}: {last:?}");
             }
         }
     }
@@ -109,18 +109,18 @@ fn one_obeys_while_the_clock_steps_back<N: Named>(requests: &[(N, Request)], bac
 /// While one caller waits, others ask at random times for the same windows, with limits of their own, and get nothing.
 /// That takes no room, so the caller who waits passes.
 fn denials_of_others_delay_nobody<N: Named>(
-    before: &[(N, Request)],
+    before: &[(N, Arrival)],
     named: &N,
-    others: &[(N, Demand, u64)],
+    others: &[(N, Request, u64)],
 ) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (named, request) in before {
-        now = named.clock().after(request.gap, now, &last);
-        last = ask(&mut key, named, &request.demand(named.most()), now);
+    for (named, arrival) in before {
+        now = named.clock().after(arrival.gap, now, &last);
+        last = ask(&mut key, named, &arrival.request(named.most()), now);
     }
-    let whole = Demand::all_or_nothing(units(named.most()));
+    let whole = Request::exact(units(named.most()));
     last = ask(&mut key, named, &whole, now);
     if !last.is_denied() {
         last = ask(&mut key, named, &whole, now);
@@ -129,9 +129,9 @@ fn denials_of_others_delay_nobody<N: Named>(
     let share = |part: u64| u64::try_from(u128::from(wait) * u128::from(part) / 1_000).unwrap();
     let mut others: Vec<_> = others.iter().collect();
     others.sort_by_key(|(_, _, part)| *part);
-    for (other, demand, part) in others {
+    for (other, request, part) in others {
         let mut denied = key.clone();
-        let answer = ask(&mut denied, other, demand, now + share(*part));
+        let answer = ask(&mut denied, other, request, now + share(*part));
         if answer.is_denied() {
             key = denied;
         }
@@ -141,16 +141,16 @@ fn denials_of_others_delay_nobody<N: Named>(
 }
 
 /// What a peek says is what the same request is told, but for the state as it stands.
-fn peek_says_what_the_request_is_told<N: Named>(named: &N, requests: &[Request], cost: Units) {
+fn peek_says_what_the_request_is_told<N: Named>(named: &N, arrivals: &[Arrival], cost: Units) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
-    for request in requests {
-        now = named.clock().after(request.gap, now, &last);
+    for arrival in arrivals {
+        now = named.clock().after(arrival.gap, now, &last);
         if now > END {
             return;
         }
-        let asked = Demand::all_or_nothing(cost);
+        let asked = Request::exact(cost);
         let told = ask(&mut key.clone(), named, &asked, now);
         let limiter = key.read::<N::Algorithm>(now);
         match limiter.and_then(|limiter| limiter.peek(cost)) {
@@ -166,17 +166,17 @@ fn peek_says_what_the_request_is_told<N: Named>(named: &N, requests: &[Request],
                 }
             }
         }
-        last = ask(&mut key, named, &request.demand(named.most()), now);
+        last = ask(&mut key, named, &arrival.request(named.most()), now);
     }
 }
 
 fn changing<N: Clone + std::fmt::Debug + 'static>(
     named: impl Strategy<Value = N>,
     spacing: Spacing,
-) -> impl Strategy<Value = Vec<(N, Request)>> {
+) -> impl Strategy<Value = Vec<(N, Arrival)>> {
     prop::collection::vec(named, 1..=4).prop_flat_map(move |named| {
-        let request = (prop::sample::select(named), spaced(spacing));
-        prop::collection::vec(request, 1..14)
+        let arrival = (prop::sample::select(named), spaced(spacing));
+        prop::collection::vec(arrival, 1..14)
     })
 }
 
@@ -204,41 +204,41 @@ fn with_limit_seven() -> impl Strategy<Value = Quota> {
 
 fn others<N: std::fmt::Debug>(
     named: impl Strategy<Value = N>,
-) -> impl Strategy<Value = Vec<(N, Demand, u64)>> {
-    let demand = demand(50).prop_map(|demand| Demand {
+) -> impl Strategy<Value = Vec<(N, Request, u64)>> {
+    let request = request(50).prop_map(|request| Request {
         block: None,
-        ..demand
+        ..request
     });
-    prop::collection::vec((named, demand, 0..1_000_u64), 1..20)
+    prop::collection::vec((named, request, 0..1_000_u64), 1..20)
 }
 
 proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn of_gcra_nobody_is_sent_away_twice(requests in changing(quota(), Spacing::ANY)) {
-        all_obey(&requests);
+    fn of_gcra_nobody_is_sent_away_twice(arrivals in changing(quota(), Spacing::ANY)) {
+        all_obey(&arrivals);
     }
 
     #[test]
-    fn of_windows_nobody_is_sent_away_twice(requests in changing(windows(), Spacing::ANY)) {
-        all_obey(&requests);
+    fn of_windows_nobody_is_sent_away_twice(arrivals in changing(windows(), Spacing::ANY)) {
+        all_obey(&arrivals);
     }
 
     #[test]
     fn of_gcra_a_step_back_meanwhile_sends_away_once_at_most(
-        requests in changing(quota(), Spacing::ANY),
+        arrivals in changing(quota(), Spacing::ANY),
         back in prop_oneof![Just(HOUR), 1..=2 * HOUR],
     ) {
-        one_obeys_while_the_clock_steps_back(&requests, back);
+        one_obeys_while_the_clock_steps_back(&arrivals, back);
     }
 
     #[test]
     fn of_windows_a_step_back_meanwhile_sends_away_once_at_most(
-        requests in changing(windows(), Spacing::ANY),
+        arrivals in changing(windows(), Spacing::ANY),
         back in prop_oneof![Just(HOUR), 1..=2 * HOUR],
     ) {
-        one_obeys_while_the_clock_steps_back(&requests, back);
+        one_obeys_while_the_clock_steps_back(&arrivals, back);
     }
 
     #[test]
@@ -262,26 +262,26 @@ proptest! {
     #[test]
     fn of_gcra_peek_says_what_the_request_is_told(
         quota in quota(),
-        requests in oracle::requests(Spacing::ANY),
+        arrivals in oracle::arrivals(Spacing::ANY),
         cost in limit(),
     ) {
-        peek_says_what_the_request_is_told(&quota, &requests, units(cost));
+        peek_says_what_the_request_is_told(&quota, &arrivals, units(cost));
     }
 
     #[test]
     fn of_windows_peek_says_what_the_request_is_told(
         rule in rule(),
-        requests in oracle::requests(Spacing::ANY),
+        arrivals in oracle::arrivals(Spacing::ANY),
         cost in limit(),
     ) {
-        peek_says_what_the_request_is_told(&vec![rule], &requests, units(cost));
+        peek_says_what_the_request_is_told(&vec![rule], &arrivals, units(cost));
     }
 }
 
 #[test]
 fn a_denial_writes_what_changed_once_and_no_more() {
     let mut key = Key::default();
-    let one = Demand::all_or_nothing(Units::ONE);
+    let one = Request::exact(Units::ONE);
     let wide = vec![at_most(5, 60_000)];
     for _ in 0..5 {
         assert!(ask(&mut key, &wide, &one, START).stored);
@@ -298,7 +298,7 @@ fn a_denial_writes_what_changed_once_and_no_more() {
     assert!(stepped.is_denied() && stepped.stored);
     assert!(!ask(&mut key, &narrow, &one, START - HOUR).stored);
 
-    let blocking = Demand {
+    let blocking = Request {
         block: Window::from_millis(1),
         ..one
     };
@@ -308,14 +308,14 @@ fn a_denial_writes_what_changed_once_and_no_more() {
 
 #[test]
 fn what_can_never_be_granted_writes_nothing() {
-    let one = Demand::all_or_nothing(Units::ONE);
+    let one = Request::exact(Units::ONE);
     let mut key = Key::default();
     let wide = vec![at_most(5, 60_000)];
     ask(&mut key, &wide, &one, START);
     let before = key.clone();
-    let blocking = Demand {
+    let blocking = Request {
         block: Window::from_millis(1),
-        ..Demand::all_or_nothing(units(6))
+        ..Request::exact(units(6))
     };
     for (named, now) in [
         (wide, START),
@@ -331,7 +331,7 @@ fn what_can_never_be_granted_writes_nothing() {
 
 #[test]
 fn an_hour_back_is_not_an_hour_to_wait() {
-    let one = Demand::all_or_nothing(Units::ONE);
+    let one = Request::exact(Units::ONE);
     let mut key = Key::default();
     let minute = vec![at_most(1, 60_000)];
     ask(&mut key, &minute, &one, START);
@@ -349,9 +349,9 @@ fn an_hour_back_is_not_an_hour_to_wait() {
 fn at_most_is_told_when_a_unit_is_free() {
     let mut key = Key::default();
     let five = vec![at_most(5, 60_000)];
-    let all = Demand {
+    let all = Request {
         mode: Mode::AtMost,
-        ..Demand::all_or_nothing(units(100))
+        ..Request::exact(units(100))
     };
     assert_eq!(ask(&mut key, &five, &all, START).granted, 5);
     let denied = ask(&mut key, &five, &all, START + 1_500);

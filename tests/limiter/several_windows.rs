@@ -1,19 +1,19 @@
 //! Several windows on one key: all or nothing, and none of them forgets because others are named.
 
 use crate::oracle::{
-    Answer, Clock, Cost, END, ExactLog, ExactWindows, Key, Request, START, Spacing, at_most,
+    Answer, Arrival, Clock, Cost, END, ExactLog, ExactWindows, Key, START, Spacing, at_most,
     config, millis, rules, spaced, units,
 };
 use proptest::prelude::*;
 use redis_ratelimit::limiter::{
-    Demand, Instant, Limiter, MAX_GROUPS, MAX_WINDOWS, Meter, Mode, Rule, Rules, RulesError, Units,
-    WindowLog, Windows,
+    Limit, Limiter, MAX_GROUPS, MAX_WINDOWS, Mode, Request, Rule, Rules, RulesError, Timestamp,
+    Units, WindowLog, Windows,
 };
 
 const SECOND: u64 = 1_000_000;
 
-fn one() -> Demand {
-    Demand::all_or_nothing(Units::ONE)
+fn one() -> Request {
+    Request::exact(Units::ONE)
 }
 
 /// The distances of one request from the next follow the first window that it names.
@@ -72,40 +72,40 @@ fn some(rules: Vec<Rule>) -> impl Strategy<Value = Vec<Rule>> {
 fn traffic(
     limits: impl Strategy<Value = u64>,
     spacing: Spacing,
-) -> impl Strategy<Value = Vec<(Vec<Rule>, Request)>> {
+) -> impl Strategy<Value = Vec<(Vec<Rule>, Arrival)>> {
     choice(limits).prop_flat_map(move |rules| {
         let sets = prop::collection::vec(some(rules), 1..=5);
         sets.prop_flat_map(move |sets| {
             let changed = prop_oneof![9 => Just(None), 1 => (1..=20_u64).prop_map(Some)];
-            let request = (prop::sample::select(sets), changed, spaced(spacing));
-            let request = request.prop_map(|(mut named, limit, request)| {
+            let arrival = (prop::sample::select(sets), changed, spaced(spacing));
+            let arrival = arrival.prop_map(|(mut named, limit, arrival)| {
                 if let Some(limit) = limit {
                     named[0].limit = units(limit);
                 }
-                (named, request)
+                (named, arrival)
             });
-            prop::collection::vec(request, 1..24)
+            prop::collection::vec(arrival, 1..24)
         })
     })
 }
 
 /// Sends every request to the limiter and to exact logs, for as long as they have to agree.
-fn follow(requests: &[(Vec<Rule>, Request)]) {
+fn follow(arrivals: &[(Vec<Rule>, Arrival)]) {
     let mut key = Key::default();
     let mut logs = ExactWindows::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (named, request) in requests {
-        let demand = request.demand(most(named));
+    for (named, arrival) in arrivals {
+        let request = arrival.request(most(named));
         let rules = rules(named);
-        for _ in 0..request.times {
-            now = clock(named).after(request.gap, now, &last);
-            let expected = logs.ask(&rules, &demand, now);
+        for _ in 0..arrival.times {
+            now = clock(named).after(arrival.gap, now, &last);
+            let expected = logs.ask(&rules, &request, now);
             if now > END || logs.instants() > MAX_GROUPS {
                 return;
             }
-            last = key.ask::<Windows>(&rules, &demand, now);
-            assert_eq!(last, expected, "{demand:?} of {named:?} at {now}");
+            last = key.ask::<Windows>(&rules, &request, now);
+            assert_eq!(last, expected, "{request:?} of {named:?} at {now}");
             if last.stored {
                 assert_eq!(rows(&mut key, now), logs.rows());
             }
@@ -136,19 +136,19 @@ impl Witness {
     }
 }
 
-fn assert_every_limit_holds(requests: &[(Vec<Rule>, Request)]) {
+fn assert_every_limit_holds(arrivals: &[(Vec<Rule>, Arrival)]) {
     let mut key = Key::default();
     let mut witness = Witness::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (named, request) in requests {
-        let demand = request.demand(most(named));
-        for _ in 0..request.times {
-            now = clock(named).after(request.gap, now, &last);
+    for (named, arrival) in arrivals {
+        let request = arrival.request(most(named));
+        for _ in 0..arrival.times {
+            now = clock(named).after(arrival.gap, now, &last);
             if now > END {
                 return;
             }
-            last = key.ask::<Windows>(&rules(named), &demand, now);
+            last = key.ask::<Windows>(&rules(named), &request, now);
             witness.admit(named, last.granted, now);
         }
     }
@@ -159,28 +159,28 @@ proptest! {
 
     #[test]
     fn every_field_is_exact_up_to_32_admissions(
-        requests in traffic(1..=12_u64, Spacing::STEADY),
+        arrivals in traffic(1..=12_u64, Spacing::STEADY),
     ) {
-        follow(&requests);
+        follow(&arrivals);
     }
 
     #[test]
     fn every_field_is_exact_while_the_clock_steps_back(
-        requests in traffic(1..=12_u64, Spacing::ANY),
+        arrivals in traffic(1..=12_u64, Spacing::ANY),
     ) {
-        follow(&requests);
+        follow(&arrivals);
     }
 
     /// No more windows than are kept, so that none has to make room.
     #[test]
     fn every_limit_holds_over_the_requests_that_named_its_window(
-        requests in choice(1..=200_u64).prop_flat_map(|mut rules| {
+        arrivals in choice(1..=200_u64).prop_flat_map(|mut rules| {
             rules.truncate(MAX_WINDOWS);
-            let request = (some(rules), spaced(Spacing::PLAIN));
-            prop::collection::vec(request, 1..24)
+            let arrival = (some(rules), spaced(Spacing::PLAIN));
+            prop::collection::vec(arrival, 1..24)
         }),
     ) {
-        assert_every_limit_holds(&requests);
+        assert_every_limit_holds(&arrivals);
     }
 
     #[test]
@@ -191,12 +191,12 @@ proptest! {
         let mut key = Key::default();
         let mut now = START;
         let mut last = Answer::default();
-        for (named, request) in &before {
-            now = clock(named).after(request.gap, now, &last);
-            last = key.ask::<Windows>(&rules(named), &request.demand(most(named)), now);
+        for (named, arrival) in &before {
+            now = clock(named).after(arrival.gap, now, &last);
+            last = key.ask::<Windows>(&rules(named), &arrival.request(most(named)), now);
         }
         let named_rules = rules(&named);
-        let cost = Demand::all_or_nothing(Cost::Whole.of(most(&named)));
+        let cost = Request::exact(Cost::Whole.of(most(&named)));
         while !key.ask::<Windows>(&named_rules, &cost, now).is_denied() {}
         let denied = rows(&mut key, now);
         for _ in 0..3 {
@@ -208,44 +208,44 @@ proptest! {
 
     #[test]
     fn waiting_as_long_as_told_is_enough_and_a_microsecond_less_is_not(
-        requests in traffic(1..=50_u64, Spacing::ANY),
+        arrivals in traffic(1..=50_u64, Spacing::ANY),
     ) {
         let mut key = Key::default();
         let mut now = START;
         let mut last = Answer::default();
-        for (named, request) in &requests {
-            now = clock(named).after(request.gap, now, &last);
+        for (named, arrival) in &arrivals {
+            now = clock(named).after(arrival.gap, now, &last);
             if now > END {
                 break;
             }
-            let demand = request.demand(most(named));
+            let request = arrival.request(most(named));
             let rules = rules(named);
-            last = key.ask::<Windows>(&rules, &demand, now);
-            key.assert_retry_is_exact::<Windows>(&rules, &demand, now, &last);
+            last = key.ask::<Windows>(&rules, &request, now);
+            key.assert_retry_is_exact::<Windows>(&rules, &request, now, &last);
         }
     }
 
     #[test]
     fn the_key_lives_until_the_last_window_is_empty(
-        requests in traffic(1..=50_u64, Spacing::ANY),
+        arrivals in traffic(1..=50_u64, Spacing::ANY),
     ) {
         let mut key = Key::default();
         let mut now = START;
         let mut last = Answer::default();
-        for (named, request) in &requests {
-            now = clock(named).after(request.gap, now, &last);
+        for (named, arrival) in &arrivals {
+            now = clock(named).after(arrival.gap, now, &last);
             if now > END {
                 break;
             }
             let rules = rules(named);
             let mut limiter = key.open::<Windows>(&rules, now);
-            limiter.decide(&request.demand(most(named)));
-            last = key.ask::<Windows>(&rules, &request.demand(most(named)), now);
+            limiter.decide(&arrival.request(most(named)));
+            last = key.ask::<Windows>(&rules, &arrival.request(most(named)), now);
             if last.stored {
                 let over = limiter.expires_at().as_micros();
                 let matters = |at: u64| {
                     let limiter = key.clone().read::<Windows>(at).unwrap();
-                    !limiter.lockout().is_zero()
+                    !limiter.blocked_for().is_zero()
                         || limiter.algorithm().logs().any(|log| log.used() > 0)
                 };
                 prop_assert!(matters(over - 1));
@@ -333,7 +333,7 @@ fn a_window_no_longer_named_goes_with_its_last_unit_when_that_is_refunded() {
     let mut limiter = key.read::<Windows>(now).unwrap();
     assert_eq!(limiter.refund(Units::ONE).unwrap().granted, 1);
     let stored = limiter.encode();
-    let limiter = Limiter::<Windows>::read(&stored, Instant::from_micros(now)).unwrap();
+    let limiter = Limiter::<Windows>::read(&stored, Timestamp::from_micros(now)).unwrap();
     let used: Vec<u64> = limiter.algorithm().logs().map(|log| log.used()).collect();
     assert_eq!(used, [1]);
 }
@@ -368,12 +368,12 @@ fn denied_the_window_with_the_longest_wait_replies() {
     let named = [at_most(2, 1_000), at_most(2, 60_000), at_most(9, 3_600_000)];
     let rules = rules(&named);
     let mut key = Key::default();
-    key.ask::<Windows>(&rules, &Demand::all_or_nothing(units(2)), START);
+    key.ask::<Windows>(&rules, &Request::exact(units(2)), START);
     let answer = key.ask::<Windows>(&rules, &one(), START);
     assert_eq!((answer.limit, answer.remaining), (2, 0));
     assert_eq!(answer.retry_after, Some(60 * SECOND));
     // What one of them can never grant waits longest.
-    let answer = key.ask::<Windows>(&rules, &Demand::all_or_nothing(units(3)), START);
+    let answer = key.ask::<Windows>(&rules, &Request::exact(units(3)), START);
     assert_eq!((answer.limit, answer.retry_after), (2, None));
     assert_eq!(answer.reset_after, SECOND);
 }
@@ -385,7 +385,7 @@ fn of_equal_windows_the_first_named_replies() {
         let mut key = Key::default();
         let answer = key.ask::<Windows>(&rules, &one(), START);
         assert_eq!(answer.reset_after, first * 1_000);
-        let never = key.ask::<Windows>(&rules, &Demand::all_or_nothing(units(6)), START);
+        let never = key.ask::<Windows>(&rules, &Request::exact(units(6)), START);
         assert_eq!(never.reset_after, first * 1_000);
     }
 }
@@ -394,17 +394,17 @@ fn of_equal_windows_the_first_named_replies() {
 fn at_most_grants_what_the_tightest_window_has() {
     let named = [at_most(10, 1_000), at_most(4, 60_000)];
     let rules = rules(&named);
-    let demand = Demand {
+    let request = Request {
         mode: Mode::AtMost,
-        ..Demand::all_or_nothing(units(7))
+        ..Request::exact(units(7))
     };
     let mut key = Key::default();
-    assert_eq!(key.ask::<Windows>(&rules, &demand, START).granted, 4);
+    assert_eq!(key.ask::<Windows>(&rules, &request, START).granted, 4);
     assert_eq!(
         rows(&mut key, START),
         [(10, SECOND, 4), (4, 60 * SECOND, 4)]
     );
-    let none = key.ask::<Windows>(&rules, &demand, START + SECOND);
+    let none = key.ask::<Windows>(&rules, &request, START + SECOND);
     assert_eq!((none.granted, none.retry_after), (0, Some(59 * SECOND)));
 }
 

@@ -2,11 +2,11 @@
 //! admissions, and beyond that it holds back next to nothing.
 
 use crate::oracle::{
-    self, Answer, Clock, Cost, END, ExactLog, ExactWindows, Gap, Key, Request, START, Spacing,
-    as_told, at_most, config, demand, millis, requests, rule, rules, spaced, units,
+    self, Answer, Arrival, Clock, Cost, END, ExactLog, ExactWindows, Gap, Key, START, Spacing,
+    arrivals, as_told, at_most, config, millis, request, rule, rules, spaced, units,
 };
 use proptest::prelude::*;
-use redis_ratelimit::limiter::{Demand, MAX_GROUPS, Meter, Mode, Rule, Units, Window, Windows};
+use redis_ratelimit::limiter::{Limit, MAX_GROUPS, Mode, Request, Rule, Units, Window, Windows};
 
 fn clock(rule: Rule) -> Clock {
     Clock {
@@ -15,47 +15,47 @@ fn clock(rule: Rule) -> Clock {
     }
 }
 
-fn one() -> Demand {
-    Demand::all_or_nothing(Units::ONE)
+fn one() -> Request {
+    Request::exact(Units::ONE)
 }
 
-fn with_mode(cost: u64, mode: Mode) -> Demand {
-    Demand {
+fn with_mode(cost: u64, mode: Mode) -> Request {
+    Request {
         mode,
-        ..Demand::all_or_nothing(units(cost))
+        ..Request::exact(units(cost))
     }
 }
 
 /// Sends every request to the limiter and to an exact log, for as long as that has to agree.
-fn follow(requests: &[(Rule, Request)]) {
+fn follow(arrivals: &[(Rule, Arrival)]) {
     let mut key = Key::default();
     let mut log = ExactWindows::default();
     let mut now = START;
     let mut last = Answer::default();
-    for (rule, request) in requests {
-        let demand = request.demand(rule.limit.get());
+    for (rule, arrival) in arrivals {
+        let request = arrival.request(rule.limit.get());
         let rules = rules(&[*rule]);
-        for _ in 0..request.times {
-            now = clock(*rule).after(request.gap, now, &last);
-            let expected = log.ask(&rules, &demand, now);
+        for _ in 0..arrival.times {
+            now = clock(*rule).after(arrival.gap, now, &last);
+            let expected = log.ask(&rules, &request, now);
             if now > END || log.instants() > MAX_GROUPS {
                 return;
             }
-            last = key.ask::<Windows>(&rules, &demand, now);
-            assert_eq!(last, expected, "{demand:?} of {rule:?} at {now}");
+            last = key.ask::<Windows>(&rules, &request, now);
+            assert_eq!(last, expected, "{request:?} of {rule:?} at {now}");
         }
     }
 }
 
-fn under(rule: Rule, requests: Vec<Request>) -> Vec<(Rule, Request)> {
-    requests
+fn under(rule: Rule, arrivals: Vec<Arrival>) -> Vec<(Rule, Arrival)> {
+    arrivals
         .into_iter()
-        .map(|request| (rule, request))
+        .map(|arrival| (rule, arrival))
         .collect()
 }
 
 /// Requests that name one window, with up to four limits.
-fn under_changing_limits(spacing: Spacing) -> impl Strategy<Value = Vec<(Rule, Request)>> {
+fn under_changing_limits(spacing: Spacing) -> impl Strategy<Value = Vec<(Rule, Arrival)>> {
     let limits = prop::collection::vec(oracle::limit(), 1..=4);
     (oracle::window_ms(), limits).prop_flat_map(move |(window, limits)| {
         let rule = prop::sample::select(limits).prop_map(move |limit| at_most(limit, window));
@@ -67,7 +67,7 @@ fn under_changing_limits(spacing: Spacing) -> impl Strategy<Value = Vec<(Rule, R
 #[derive(Debug)]
 struct Event {
     limit: u64,
-    demand: Demand,
+    request: Request,
     answer: Answer,
     /// Units that were truly in the window before it.
     held: u64,
@@ -79,19 +79,19 @@ struct Event {
 }
 
 /// Sends `requests` to the limiter, and beside it keeps an exact log of what the limiter admitted.
-fn play(requests: &[(Rule, Request)]) -> Vec<Event> {
+fn play(arrivals: &[(Rule, Arrival)]) -> Vec<Event> {
     let mut key = Key::default();
     let mut events: Vec<Event> = Vec::new();
     let mut admitted: Vec<(u64, u64)> = Vec::new();
     let mut now = START;
     let mut last = Answer::default();
     let mut greatest = 0;
-    for (rule, request) in requests {
+    for (rule, arrival) in arrivals {
         let limit = rule.limit.get();
-        let demand = request.demand(limit);
+        let request = arrival.request(limit);
         let rules = rules(&[*rule]);
-        for _ in 0..request.times {
-            now = clock(*rule).after(request.gap, now, &last);
+        for _ in 0..arrival.times {
+            now = clock(*rule).after(arrival.gap, now, &last);
             if now > END {
                 return events;
             }
@@ -99,7 +99,7 @@ fn play(requests: &[(Rule, Request)]) -> Vec<Event> {
             log.admitted = std::mem::take(&mut admitted);
             log.expire(now);
             let held = log.used();
-            last = key.ask::<Windows>(&rules, &demand, now);
+            last = key.ask::<Windows>(&rules, &request, now);
             log.admit(last.granted, now);
             admitted = log.admitted;
             greatest = limit.max(greatest);
@@ -111,7 +111,7 @@ fn play(requests: &[(Rule, Request)]) -> Vec<Event> {
                 .unwrap_or_default();
             events.push(Event {
                 limit,
-                demand,
+                request,
                 answer: last,
                 held,
                 greatest,
@@ -136,13 +136,13 @@ fn assert_the_limit_holds(events: &[Event]) {
 /// Beyond 32 admissions units may stay too long: less than `2g` of them, `g` being a 32nd of the limit.
 fn assert_room_is_not_withheld(events: &[Event]) {
     for event in events {
-        let cost = event.demand.cost.get();
+        let cost = event.request.cost.get();
         let truly_free = event.limit.saturating_sub(event.held);
         let unsure = 2 * event.greatest.div_ceil(MAX_GROUPS as u64) - 1;
         let granted = event.answer.granted;
-        match event.demand.mode {
+        match event.request.mode {
             _ if granted == cost => {}
-            Mode::AllOrNothing => assert!(truly_free < cost + unsure, "{event:?}"),
+            Mode::Exact => assert!(truly_free < cost + unsure, "{event:?}"),
             _ => assert!(granted + unsure >= truly_free, "{event:?}"),
         }
     }
@@ -156,30 +156,30 @@ fn assert_the_log_stays_small(events: &[Event]) {
 }
 
 /// A key after `requests`, and when that was.
-fn after(rule: Rule, requests: &[Request]) -> (Key, u64) {
+fn after(rule: Rule, arrivals: &[Arrival]) -> (Key, u64) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
-    for request in requests {
-        for _ in 0..request.times {
-            let next = clock(rule).after(request.gap, now, &last);
+    for arrival in arrivals {
+        for _ in 0..arrival.times {
+            let next = clock(rule).after(arrival.gap, now, &last);
             if next > END {
                 return (key, now);
             }
             now = next;
-            last = key.ask::<Windows>(&rules(&[rule]), &request.demand(rule.limit.get()), now);
+            last = key.ask::<Windows>(&rules(&[rule]), &arrival.request(rule.limit.get()), now);
         }
     }
     (key, now)
 }
 
 /// `times` requests of one unit each, `gap` apart.
-fn every(gap: Gap, times: u32) -> Request {
-    Request {
+fn every(gap: Gap, times: u32) -> Arrival {
+    Arrival {
         gap,
         times,
         cost: Cost::One,
-        mode: Mode::AllOrNothing,
+        mode: Mode::Exact,
         block: None,
     }
 }
@@ -190,61 +190,61 @@ proptest! {
     #[test]
     fn every_field_is_exact_up_to_32_admissions(
         rule in rule(),
-        requests in requests(Spacing::STEADY),
+        arrivals in arrivals(Spacing::STEADY),
     ) {
-        follow(&under(rule, requests));
+        follow(&under(rule, arrivals));
     }
 
     #[test]
     fn every_field_is_exact_while_the_clock_steps_back(
         rule in rule(),
-        requests in requests(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY),
     ) {
-        follow(&under(rule, requests));
+        follow(&under(rule, arrivals));
     }
 
     #[test]
     fn every_field_is_exact_while_the_limit_changes(
-        requests in under_changing_limits(Spacing::STEADY),
+        arrivals in under_changing_limits(Spacing::STEADY),
     ) {
-        follow(&requests);
+        follow(&arrivals);
     }
 
     #[test]
     fn every_field_is_exact_while_everything_changes(
-        requests in under_changing_limits(Spacing::ANY),
+        arrivals in under_changing_limits(Spacing::ANY),
     ) {
-        follow(&requests);
+        follow(&arrivals);
     }
 
     #[test]
     fn no_window_ever_holds_more_than_the_limit(
         rule in rule(),
-        requests in requests(Spacing::PLAIN),
+        arrivals in arrivals(Spacing::PLAIN),
     ) {
-        assert_the_limit_holds(&play(&under(rule, requests)));
+        assert_the_limit_holds(&play(&under(rule, arrivals)));
     }
 
     #[test]
     fn no_window_ever_holds_more_than_the_limit_of_the_moment(
-        requests in under_changing_limits(Spacing::PLAIN),
+        arrivals in under_changing_limits(Spacing::PLAIN),
     ) {
-        assert_the_limit_holds(&play(&requests));
+        assert_the_limit_holds(&play(&arrivals));
     }
 
     #[test]
     fn no_room_is_withheld_but_of_less_than_two_groups(
         rule in rule(),
-        requests in requests(Spacing::PLAIN),
+        arrivals in arrivals(Spacing::PLAIN),
     ) {
-        assert_room_is_not_withheld(&play(&under(rule, requests)));
+        assert_room_is_not_withheld(&play(&under(rule, arrivals)));
     }
 
     #[test]
     fn no_room_is_withheld_but_of_less_than_two_groups_of_the_greatest_limit(
-        requests in under_changing_limits(Spacing::PLAIN),
+        arrivals in under_changing_limits(Spacing::PLAIN),
     ) {
-        assert_room_is_not_withheld(&play(&requests));
+        assert_room_is_not_withheld(&play(&arrivals));
     }
 
     /// Loads of 0.9 to 5 times the limit, where the groups are full and join at nearly every grant.
@@ -270,9 +270,9 @@ proptest! {
 
     #[test]
     fn a_log_never_has_more_than_32_groups(
-        requests in under_changing_limits(Spacing::ANY),
+        arrivals in under_changing_limits(Spacing::ANY),
     ) {
-        assert_the_log_stays_small(&play(&requests));
+        assert_the_log_stays_small(&play(&arrivals));
     }
 
     #[test]
@@ -297,25 +297,25 @@ proptest! {
 
     #[test]
     fn waiting_as_long_as_told_is_enough_and_a_microsecond_less_is_not(
-        (rule, demand) in rule().prop_flat_map(|rule| (Just(rule), demand(rule.limit.get()))),
-        requests in requests(Spacing::ANY),
+        (rule, request) in rule().prop_flat_map(|rule| (Just(rule), request(rule.limit.get()))),
+        arrivals in arrivals(Spacing::ANY),
     ) {
-        let (mut key, now) = after(rule, &requests);
+        let (mut key, now) = after(rule, &arrivals);
         let rules = rules(&[rule]);
-        let answer = key.ask::<Windows>(&rules, &demand, now);
-        key.assert_retry_is_exact::<Windows>(&rules, &demand, now, &answer);
+        let answer = key.ask::<Windows>(&rules, &request, now);
+        key.assert_retry_is_exact::<Windows>(&rules, &request, now, &answer);
         key.assert_reset_is_exact::<Windows>(now, &answer);
     }
 
     #[test]
     fn a_denial_consumes_nothing(
         rule in rule(),
-        before in requests(Spacing::ANY),
+        before in arrivals(Spacing::ANY),
         storm in prop::collection::vec(0..1_000_000_u64, 1..30),
     ) {
         let (mut key, now) = after(rule, &before);
         let rules = rules(&[rule]);
-        let whole = Demand::all_or_nothing(rule.limit);
+        let whole = Request::exact(rule.limit);
         let answers: [Answer; 2] = std::array::from_fn(|_| key.ask::<Windows>(&rules, &whole, now));
         let wait = answers[1].retry_after.unwrap();
         let denied = key.clone();
@@ -335,10 +335,10 @@ proptest! {
     #[test]
     fn a_step_back_forgets_nothing_and_delays_by_one_window_at_most(
         rule in rule(),
-        requests in requests(Spacing::STEADY),
+        arrivals in arrivals(Spacing::STEADY),
         back in 1..=10_000_000_000_000_u64,
     ) {
-        let (mut key, now) = after(rule, &requests);
+        let (mut key, now) = after(rule, &arrivals);
         let rules = rules(&[rule]);
         let written = key.ask::<Windows>(&rules, &with_mode(1, Mode::Force), now);
         prop_assume!(written.stored);
@@ -348,7 +348,7 @@ proptest! {
         };
         let before = used(&mut key, now);
         prop_assert_eq!(used(&mut key, now - back), before);
-        let whole = Demand::all_or_nothing(rule.limit);
+        let whole = Request::exact(rule.limit);
         let stepped = key.ask::<Windows>(&rules, &whole, now - back);
         prop_assert!(stepped.is_denied() && stepped.stored);
         prop_assert_eq!(used(&mut key, now - back), before);
@@ -412,7 +412,7 @@ fn a_lowered_limit_neither_forgets_nor_forgives() {
 #[test]
 fn a_block_outlasts_the_window_and_nothing_extends_it() {
     let login = rules(&[at_most(5, 300_000)]);
-    let blocking = Demand {
+    let blocking = Request {
         block: Window::from_millis(900_000),
         ..one()
     };
@@ -423,13 +423,13 @@ fn a_block_outlasts_the_window_and_nothing_extends_it() {
     let denied = key.ask::<Windows>(&login, &blocking, START);
     assert_eq!(denied.retry_after, Some(900_000_000));
     assert_eq!(denied.reset_after, 900_000_000);
-    for mode in [Mode::AllOrNothing, Mode::AtMost, Mode::Force] {
-        let demand = Demand { mode, ..blocking };
-        let denied = key.ask::<Windows>(&login, &demand, START + 899_999_999);
+    for mode in [Mode::Exact, Mode::AtMost, Mode::Force] {
+        let request = Request { mode, ..blocking };
+        let denied = key.ask::<Windows>(&login, &request, START + 899_999_999);
         assert_eq!(denied.retry_after, Some(1));
         assert!(!denied.stored);
     }
-    let never = key.ask::<Windows>(&login, &Demand::all_or_nothing(units(6)), START);
+    let never = key.ask::<Windows>(&login, &Request::exact(units(6)), START);
     assert_eq!(never.retry_after, None);
     let over = START + 900_000_000;
     assert_eq!(key.ask::<Windows>(&login, &one(), over).granted, 1);
@@ -441,7 +441,7 @@ fn a_window_may_last_from_a_millisecond_to_ten_years() {
         for limit in [1, Units::MAX] {
             let rules = rules(&[at_most(limit, window)]);
             let mut key = Key::default();
-            let whole = Demand::all_or_nothing(units(limit));
+            let whole = Request::exact(units(limit));
             assert_eq!(key.ask::<Windows>(&rules, &whole, START).granted, limit);
             let denied = key.ask::<Windows>(&rules, &one(), START + 1);
             let wait = millis(window).as_millis() * 1_000 - 1;

@@ -3,13 +3,13 @@
 use std::fmt::Debug;
 
 use crate::oracle::{
-    self, Clock, Cost, END, Key, Request, START, Spacing, Stored, at_most, config, millis, quota,
+    self, Arrival, Clock, Cost, END, Key, START, Spacing, Stored, at_most, config, millis, quota,
     rules, spaced, units,
 };
 use proptest::prelude::*;
 use redis_ratelimit::limiter::{
-    Algorithm, Bucket, Demand, Instant, Kind, Limiter, MAX_GROUPS, MAX_LEN, MIN_LEN, Mode, Quota,
-    Rule, Rules, Units, Unreadable, VERSION, Window, Windows, kind,
+    Algorithm, AlgorithmKind, Bucket, DecodeError, Limiter, MAX_GROUPS, MAX_LEN, MIN_LEN, Mode,
+    Quota, Request, Rule, Rules, Timestamp, Units, VERSION, Window, Windows, algorithm_of,
 };
 
 const MAGIC: [u8; 2] = [0xd2, 0x4c];
@@ -17,14 +17,14 @@ const MAGIC: [u8; 2] = [0xd2, 0x4c];
 /// Where the time of the last write stands, in microseconds since the epoch.
 const WRITTEN: std::ops::Range<usize> = 4..11;
 
-fn written(bytes: &[u8]) -> Instant {
+fn written(bytes: &[u8]) -> Timestamp {
     let mut micros = [0; 8];
     micros[..7].copy_from_slice(&bytes[WRITTEN]);
-    Instant::from_micros(u64::from_le_bytes(micros))
+    Timestamp::from_micros(u64::from_le_bytes(micros))
 }
 
-fn one() -> Demand {
-    Demand::all_or_nothing(Units::ONE)
+fn one() -> Request {
+    Request::exact(Units::ONE)
 }
 
 fn per(limit: u64, window_ms: u64, burst: u64) -> Quota {
@@ -32,19 +32,19 @@ fn per(limit: u64, window_ms: u64, burst: u64) -> Quota {
 }
 
 /// One request to one of several parameters, with what `Gap`s need to know.
-type Traffic<P> = Vec<(P, Clock, Request)>;
+type Traffic<P> = Vec<(P, Clock, Arrival)>;
 
 fn quotas() -> impl Strategy<Value = Traffic<Quota>> {
     prop::collection::vec(quota(), 1..=3).prop_flat_map(|quotas| {
-        let request = (prop::sample::select(quotas), spaced(Spacing::ANY));
-        let request = request.prop_map(|(quota, request)| {
+        let arrival = (prop::sample::select(quotas), spaced(Spacing::ANY));
+        let arrival = arrival.prop_map(|(quota, arrival)| {
             let clock = Clock {
                 window: quota.window().as_millis() * 1_000,
                 limit: quota.burst().get(),
             };
-            (quota, clock, request)
+            (quota, clock, arrival)
         });
-        prop::collection::vec(request, 1..10)
+        prop::collection::vec(arrival, 1..10)
     })
 }
 
@@ -60,15 +60,15 @@ fn windows() -> impl Strategy<Value = Traffic<Rules>> {
         prop::collection::vec(some, 1..=3)
     });
     some.prop_flat_map(|sets| {
-        let request = (prop::sample::select(sets), spaced(Spacing::ANY));
-        let request = request.prop_map(|(named, request)| {
+        let arrival = (prop::sample::select(sets), spaced(Spacing::ANY));
+        let arrival = arrival.prop_map(|(named, arrival)| {
             let clock = Clock {
                 window: named[0].window.as_millis() * 1_000,
                 limit: named[0].limit.get(),
             };
-            (rules(&named), clock, request)
+            (rules(&named), clock, arrival)
         });
-        prop::collection::vec(request, 1..10)
+        prop::collection::vec(arrival, 1..10)
     })
 }
 
@@ -78,16 +78,16 @@ fn states<A: Stored>(traffic: &Traffic<A::Parameters>) -> Vec<(Vec<u8>, Limiter<
     let mut states = Vec::new();
     let mut now = START;
     let mut last = oracle::Answer::default();
-    for (parameters, clock, request) in traffic {
-        let demand = request.demand(clock.limit);
-        for _ in 0..request.times {
-            now = clock.after(request.gap, now, &last);
+    for (parameters, clock, arrival) in traffic {
+        let request = arrival.request(clock.limit);
+        for _ in 0..arrival.times {
+            now = clock.after(arrival.gap, now, &last);
             if now > END {
                 return states;
             }
             let mut limiter = key.open::<A>(parameters, now);
-            limiter.decide(&demand);
-            last = key.ask::<A>(parameters, &demand, now);
+            limiter.decide(&request);
+            last = key.ask::<A>(parameters, &request, now);
             assert_eq!(last.stored, limiter.must_be_stored());
             if last.stored {
                 states.push((key.bytes(now).unwrap().to_vec(), limiter));
@@ -100,11 +100,11 @@ fn states<A: Stored>(traffic: &Traffic<A::Parameters>) -> Vec<(Vec<u8>, Limiter<
 fn assert_reads_back<A: Stored>(traffic: &Traffic<A::Parameters>) {
     for (bytes, limiter) in states::<A>(traffic) {
         assert!((MIN_LEN..=MAX_LEN).contains(&bytes.len()));
-        assert_eq!(kind(&bytes), Ok(A::KIND));
+        assert_eq!(algorithm_of(&bytes), Ok(A::KIND));
         assert_eq!(std::str::from_utf8(&bytes).ok(), None);
         let read = Limiter::<A>::read(&bytes, written(&bytes)).unwrap();
         assert_eq!(read.algorithm(), limiter.algorithm());
-        assert_eq!(read.lockout(), limiter.lockout());
+        assert_eq!(read.blocked_for(), limiter.blocked_for());
         assert_eq!(read.expires_at(), limiter.expires_at());
         assert_eq!(read.peek(Units::ONE), limiter.peek(Units::ONE));
         assert_eq!(read.encode().as_slice(), bytes);
@@ -119,7 +119,7 @@ fn assert_time_adds_up<A: Stored>(traffic: &Traffic<A::Parameters>, first: u64, 
         let over = limiter.expires_at().as_micros();
         let part = |from: u64, share: u64| {
             let whole = u128::from(over - from) * u128::from(share) / 1_000;
-            Instant::from_micros(from + u64::try_from(whole).unwrap())
+            Timestamp::from_micros(from + u64::try_from(whole).unwrap())
         };
         let halfway = part(written, first);
         let later = part(halfway.as_micros(), second);
@@ -173,8 +173,8 @@ fn change() -> impl Strategy<Value = Change> {
 /// Whatever the bytes: they are refused, or they are what this state is written as, and can be used and written again.
 /// Returns whether they were accepted.
 fn assert_sound<A: Stored>(bytes: &[u8], parameters: &A::Parameters) -> bool {
-    let instants = [0, 1, START, START + 1, END, u64::MAX].map(Instant::from_micros);
-    let read = Limiter::<A>::read(bytes, Instant::from_micros(START));
+    let instants = [0, 1, START, START + 1, END, u64::MAX].map(Timestamp::from_micros);
+    let read = Limiter::<A>::read(bytes, Timestamp::from_micros(START));
     let at = match read {
         Err(error) => {
             for now in instants {
@@ -184,23 +184,23 @@ fn assert_sound<A: Stored>(bytes: &[u8], parameters: &A::Parameters) -> bool {
         }
         Ok(_) => written(bytes),
     };
-    assert_eq!(kind(bytes), Ok(A::KIND));
+    assert_eq!(algorithm_of(bytes), Ok(A::KIND));
     assert!((MIN_LEN..=MAX_LEN).contains(&bytes.len()), "{bytes:02x?}");
     let limiter = Limiter::<A>::read(bytes, at).unwrap();
     assert_eq!(limiter.encode().as_slice(), bytes);
-    assert!(limiter.expires_at() > at || at == Instant::MAX);
+    assert!(limiter.expires_at() > at || at == Timestamp::MAX);
 
     for now in instants.into_iter().chain([at]) {
         let _ = Limiter::<A>::read(bytes, now).unwrap().peek(Units::ONE);
-        for mode in [Mode::AllOrNothing, Mode::AtMost, Mode::Force] {
+        for mode in [Mode::Exact, Mode::AtMost, Mode::Force] {
             let mut limiter = Limiter::<A>::open(Some(bytes), parameters, now).unwrap();
-            let demand = Demand {
+            let request = Request {
                 cost: units(3),
                 mode,
                 block: Window::from_millis(Window::MAX_MILLIS),
             };
-            limiter.decide(&demand);
-            if limiter.must_be_stored() && now < Instant::MAX {
+            limiter.decide(&request);
+            if limiter.must_be_stored() && now < Timestamp::MAX {
                 let again = Limiter::<A>::read(&limiter.encode(), now).unwrap();
                 assert_eq!(again.algorithm(), limiter.algorithm());
             }
@@ -217,26 +217,26 @@ fn assert_both_sound(bytes: &[u8]) -> bool {
     sliding || gcra
 }
 
-/// The bytes of a key after `demands`, one a millisecond.
-fn stored<A: Stored>(parameters: &A::Parameters, demands: &[Demand]) -> Vec<u8> {
+/// The bytes of a key after `requests`, one a millisecond.
+fn stored<A: Stored>(parameters: &A::Parameters, requests: &[Request]) -> Vec<u8> {
     let mut key = Key::default();
     let mut now = START;
-    for demand in demands {
+    for request in requests {
         now += 1_000;
-        key.ask::<A>(parameters, demand, now);
+        key.ask::<A>(parameters, request, now);
     }
     key.bytes(now).unwrap().to_vec()
 }
 
 /// States of every shape.
 fn examples() -> Vec<Vec<u8>> {
-    let blocking = Demand {
+    let blocking = Request {
         block: Window::from_millis(900_000),
-        ..Demand::all_or_nothing(units(2))
+        ..Request::exact(units(2))
     };
-    let force = |cost| Demand {
+    let force = |cost| Request {
         mode: Mode::Force,
-        ..Demand::all_or_nothing(units(cost))
+        ..Request::exact(units(cost))
     };
     let minute = rules(&[at_most(5, 60_000)]);
     let two = rules(&[at_most(5, 60_000), at_most(1_000, 3_600_000)]);
@@ -331,7 +331,7 @@ proptest! {
     #[test]
     fn any_log_is_refused_or_is_a_state(
         shape in prop_oneof![Just(0_u8), Just(2), Just(4), any::<u8>()],
-        lockout in prop::collection::vec(0..=1_u8, 7),
+        blocked_for in prop::collection::vec(0..=1_u8, 7),
         limit in 1..=127_u8,
         window in 1..=16_u8,
         groups in prop::collection::vec((0..=20_000_u16, 0..=3_u8), 0..6),
@@ -341,7 +341,7 @@ proptest! {
         let mut bytes = vec![MAGIC[0], MAGIC[1], VERSION, shape];
         bytes.extend(&20_000_u64.to_le_bytes()[..7]);
         if shape & 2 != 0 {
-            bytes.extend(lockout);
+            bytes.extend(blocked_for);
         }
         bytes.extend([limit, window, count.unwrap_or(groups.len() as u8)]);
         let mut groups = groups;
@@ -424,34 +424,34 @@ fn a_newer_version_says_which_it_is() {
             newer[2] = version;
             let expected = match version {
                 VERSION => continue,
-                0 => Unreadable::NotALimiter,
-                _ => Unreadable::NewerVersion(version),
+                0 => DecodeError::NotALimiter,
+                _ => DecodeError::NewerVersion(version),
             };
-            let now = Instant::from_micros(START);
+            let now = Timestamp::from_micros(START);
             assert_eq!(Limiter::<Bucket>::read(&newer, now).err(), Some(expected));
             assert_eq!(Limiter::<Windows>::read(&newer, now).err(), Some(expected));
-            assert_eq!(kind(&newer), Err(expected));
+            assert_eq!(algorithm_of(&newer), Err(expected));
             // Whatever its layout may be.
             newer.truncate(4);
-            assert_eq!(kind(&newer), Err(expected));
+            assert_eq!(algorithm_of(&newer), Err(expected));
         }
     }
 }
 
 #[test]
 fn the_other_algorithms_state_says_which_it_is() {
-    fn refusal<A: Algorithm + Debug>(bytes: &[u8]) -> Option<Unreadable> {
-        Limiter::<A>::read(bytes, Instant::from_micros(START)).err()
+    fn refusal<A: Algorithm + Debug>(bytes: &[u8]) -> Option<DecodeError> {
+        Limiter::<A>::read(bytes, Timestamp::from_micros(START)).err()
     }
     for bytes in examples() {
-        match kind(&bytes).unwrap() {
-            Kind::Gcra => assert_eq!(
+        match algorithm_of(&bytes).unwrap() {
+            AlgorithmKind::Gcra => assert_eq!(
                 refusal::<Windows>(&bytes),
-                Some(Unreadable::OtherAlgorithm(Kind::Gcra))
+                Some(DecodeError::OtherAlgorithm(AlgorithmKind::Gcra))
             ),
-            Kind::SlidingWindow => assert_eq!(
+            AlgorithmKind::SlidingWindow => assert_eq!(
                 refusal::<Bucket>(&bytes),
-                Some(Unreadable::OtherAlgorithm(Kind::SlidingWindow))
+                Some(DecodeError::OtherAlgorithm(AlgorithmKind::SlidingWindow))
             ),
         }
     }
@@ -470,7 +470,7 @@ fn what_else_a_key_may_hold_is_no_limiter() {
         &[0xd2, 0x4c, 1],
     ];
     for bytes in other {
-        assert_eq!(kind(bytes), Err(Unreadable::NotALimiter));
+        assert_eq!(algorithm_of(bytes), Err(DecodeError::NotALimiter));
         assert!(!assert_both_sound(bytes));
     }
 }
@@ -503,9 +503,9 @@ fn the_longest_state_is_as_long_as_stated() {
     let eight: Vec<Rule> = (0..8).map(|n| at_most(Units::MAX, decade - n)).collect();
     let eight = rules(&eight);
     let mut key = Key::default();
-    let force = |cost| Demand {
+    let force = |cost| Request {
         mode: Mode::Force,
-        ..Demand::all_or_nothing(units(cost))
+        ..Request::exact(units(cost))
     };
     let others = MAX_GROUPS as u64 - 1;
     key.ask::<Windows>(&eight, &force(Units::MAX), START);
@@ -513,7 +513,7 @@ fn the_longest_state_is_as_long_as_stated() {
     for micros in 1..=others {
         key.ask::<Windows>(&eight, &force(1), START + micros);
     }
-    let blocking = Demand {
+    let blocking = Request {
         block: Window::from_millis(decade),
         ..one()
     };
@@ -529,14 +529,14 @@ fn a_denial_of_what_is_stored_needs_no_write() {
     for cost in costs {
         let minute = rules(&[at_most(5, 60_000)]);
         let mut key = Key::default();
-        key.ask::<Windows>(&minute, &Demand::all_or_nothing(units(5)), START);
-        let denied = key.ask::<Windows>(&minute, &Demand::all_or_nothing(cost.of(5)), START + 9);
+        key.ask::<Windows>(&minute, &Request::exact(units(5)), START);
+        let denied = key.ask::<Windows>(&minute, &Request::exact(cost.of(5)), START + 9);
         assert!(denied.is_denied() && !denied.stored);
 
         let quota = per(5, 60_000, 5);
         let mut key = Key::default();
-        key.ask::<Bucket>(&quota, &Demand::all_or_nothing(units(5)), START);
-        let denied = key.ask::<Bucket>(&quota, &Demand::all_or_nothing(cost.of(5)), START + 9);
+        key.ask::<Bucket>(&quota, &Request::exact(units(5)), START);
+        let denied = key.ask::<Bucket>(&quota, &Request::exact(cost.of(5)), START + 9);
         assert!(denied.is_denied() && !denied.stored);
     }
 }

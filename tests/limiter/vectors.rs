@@ -1,7 +1,7 @@
 //! Case tables from the field: the replies that published implementations give.
 
 use crate::oracle::{Answer, Key, START, at_most, millis, rules, units};
-use redis_ratelimit::limiter::{Bucket, Demand, Quota, Units, Windows};
+use redis_ratelimit::limiter::{Bucket, Quota, Request, Units, Windows};
 use serde_json::Value;
 
 const GCRA: &str = include_str!("../vectors/gcra-classic.json");
@@ -45,7 +45,7 @@ fn gcra_decides_as_redis_cell_does() {
         let [t, cost, granted, remaining, reset_after, retry_after] = row;
         let now = START + number(t) * 1_000;
         let answer = match Units::new(number(cost)) {
-            Some(cost) => key.ask::<Bucket>(&quota, &Demand::all_or_nothing(cost), now),
+            Some(cost) => key.ask::<Bucket>(&quota, &Request::exact(cost), now),
             // A cost of nothing only reads.
             None => {
                 let limiter = key.read::<Bucket>(now).unwrap();
@@ -79,8 +79,8 @@ fn the_sliding_window_decides_as_the_worked_examples_do() {
         let mut key = Key::default();
         for row in rows(table, ["t", "cost", "granted"]) {
             let [t, cost, granted] = row.map(number);
-            let demand = Demand::all_or_nothing(units(cost));
-            let answer = key.ask::<Windows>(&rules, &demand, START + t * 1_000);
+            let request = Request::exact(units(cost));
+            let answer = key.ask::<Windows>(&rules, &request, START + t * 1_000);
             assert_eq!(answer.granted, granted, "{}: {row:?}", table["name"]);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use redis_ratelimit::limiter::{
-    Algorithm, Bucket, Demand, Encoded, Instant, Limiter, Quota, Rule, Rules, Units, Window,
+    Algorithm, Bucket, Encoded, Limiter, Quota, Request, Rule, Rules, Timestamp, Units, Window,
     Windows,
 };
 
@@ -78,11 +78,11 @@ impl<A: Algorithm> Key<A> {
 impl<A: Algorithm> RateLimiter for Key<A> {
     fn admits(&mut self, now: u64) -> bool {
         let stored = (!self.stored.is_empty()).then_some(self.stored.as_slice());
-        let mut limiter = Limiter::<A>::blank(Instant::from_micros(now));
+        let mut limiter = Limiter::<A>::blank(Timestamp::from_micros(now));
         limiter
             .reopen(stored, &self.parameters)
             .expect("it was stored by this algorithm");
-        let granted = limiter.decide(&Demand::all_or_nothing(Units::ONE)).granted;
+        let granted = limiter.decide(&Request::exact(Units::ONE)).granted;
         if limiter.must_be_stored() {
             limiter.encode_to(&mut self.stored);
         }

@@ -1,6 +1,6 @@
 //! The sliding window as everybody would write it with memory to spare: every admission by itself.
 
-use redis_ratelimit::limiter::{Demand, Mode, Rule, Rules};
+use redis_ratelimit::limiter::{Mode, Request, Rule, Rules};
 
 use super::Answer;
 
@@ -88,7 +88,7 @@ pub struct ExactWindows(Option<State>);
 struct State {
     /// Those in force first.
     logs: Vec<ExactLog>,
-    in_force: usize,
+    active: usize,
     written: u64,
     blocked_until: u64,
 }
@@ -105,9 +105,9 @@ impl State {
             .div_ceil(1_000)
     }
 
-    fn adopt(&mut self, rules: &Rules, now: u64) -> bool {
+    fn set_parameters(&mut self, rules: &Rules, now: u64) -> bool {
         let wanted: Vec<ExactLog> = rules.iter().map(ExactLog::new).collect();
-        let same = self.logs[..self.in_force]
+        let same = self.logs[..self.active]
             .iter()
             .map(|log| (log.limit, log.window))
             .eq(wanted.iter().map(|log| (log.limit, log.window)));
@@ -126,7 +126,7 @@ impl State {
             }
             self.logs.push(log);
         }
-        self.in_force = self.logs.len();
+        self.active = self.logs.len();
         kept.retain(|log| !log.admitted.is_empty());
         while self.logs.len() + kept.len() > 8 {
             let first_to_empty = (0..kept.len()).min_by_key(|at| kept[*at].reset(now));
@@ -151,14 +151,14 @@ impl ExactWindows {
             .collect()
     }
 
-    pub fn ask(&mut self, rules: &Rules, demand: &Demand, now: u64) -> Answer {
+    pub fn ask(&mut self, rules: &Rules, request: &Request, now: u64) -> Answer {
         let old = self
             .0
             .take()
             .filter(|state| now / 1_000 <= state.expires_at_ms());
         let mut state = old.clone().unwrap_or_else(|| State {
             logs: rules.iter().map(ExactLog::new).collect(),
-            in_force: rules.iter().count(),
+            active: rules.iter().count(),
             written: now,
             blocked_until: 0,
         });
@@ -176,15 +176,15 @@ impl ExactWindows {
         let mut at = 0;
         state.logs.retain(|log| {
             at += 1;
-            at <= state.in_force || !log.admitted.is_empty()
+            at <= state.active || !log.admitted.is_empty()
         });
-        moved |= state.adopt(rules, now);
+        moved |= state.set_parameters(rules, now);
 
-        let cost = demand.cost.get();
-        let logs = &mut state.logs[..state.in_force];
+        let cost = request.cost.get();
+        let logs = &mut state.logs[..state.active];
         let blocked = state.blocked_until.saturating_sub(now);
-        let wait_of = |log: &ExactLog| match demand.mode {
-            Mode::AllOrNothing => log.wait(cost, now),
+        let wait_of = |log: &ExactLog| match request.mode {
+            Mode::Exact => log.wait(cost, now),
             Mode::AtMost => log.wait(1, now),
             Mode::Force => Some(0),
         };
@@ -197,7 +197,7 @@ impl ExactWindows {
         let least = logs.iter().map(ExactLog::free).min().unwrap();
         let granted = if blocked > 0 || longest > 0 {
             0
-        } else if demand.mode == Mode::AtMost {
+        } else if request.mode == Mode::AtMost {
             cost.min(least)
         } else {
             cost
@@ -214,7 +214,7 @@ impl ExactWindows {
             stored = false;
         } else {
             stored = moved;
-            if let Some(block) = demand.block
+            if let Some(block) = request.block
                 && blocked == 0
             {
                 blocked_after = block.as_millis() * 1_000;

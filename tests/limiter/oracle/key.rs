@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use redis_ratelimit::limiter::{Algorithm, Demand, Instant, Limiter, MAX_LEN, MIN_LEN, Units};
+use redis_ratelimit::limiter::{Algorithm, Limiter, MAX_LEN, MIN_LEN, Request, Timestamp, Units};
 
 use super::{Answer, as_told};
 
@@ -31,11 +31,11 @@ impl Key {
     pub fn ask<A: Stored>(
         &mut self,
         parameters: &A::Parameters,
-        demand: &Demand,
+        request: &Request,
         now: u64,
     ) -> Answer {
         let mut limiter = self.open::<A>(parameters, now);
-        let decision = limiter.decide(demand);
+        let decision = limiter.decide(request);
         let stored = limiter.must_be_stored();
         if stored {
             self.store(&limiter);
@@ -45,13 +45,13 @@ impl Key {
 
     /// What a command at `now` would find.
     pub fn open<A: Stored>(&mut self, parameters: &A::Parameters, now: u64) -> Limiter<A> {
-        Limiter::open(self.bytes(now), parameters, Instant::from_micros(now)).unwrap()
+        Limiter::open(self.bytes(now), parameters, Timestamp::from_micros(now)).unwrap()
     }
 
     /// What is stored, as it stands at `now`.
     pub fn read<A: Stored>(&mut self, now: u64) -> Option<Limiter<A>> {
         let bytes = self.bytes(now)?;
-        Some(Limiter::read(bytes, Instant::from_micros(now)).unwrap())
+        Some(Limiter::read(bytes, Timestamp::from_micros(now)).unwrap())
     }
 
     /// Whether anything is in use at `now`.
@@ -72,12 +72,12 @@ impl Key {
     pub fn assert_retry_is_exact<A: Stored>(
         &self,
         parameters: &A::Parameters,
-        demand: &Demand,
+        request: &Request,
         now: u64,
         answer: &Answer,
     ) {
         let passes_after = |wait: u64| {
-            let answer = self.clone().ask::<A>(parameters, demand, now + wait);
+            let answer = self.clone().ask::<A>(parameters, request, now + wait);
             !answer.is_denied()
         };
         match answer.retry_after {

@@ -10,7 +10,7 @@ pub use exact_log::{ExactLog, ExactWindows};
 pub use key::{Key, Stored};
 pub use rational_bucket::{RationalBucket, century};
 pub use traffic::{
-    Clock, Cost, Gap, Request, Spacing, demand, limit, quota, requests, rule, spaced, window_ms,
+    Arrival, Clock, Cost, Gap, Spacing, arrivals, limit, quota, request, rule, spaced, window_ms,
 };
 
 use proptest::test_runner::{Config, RngSeed};

@@ -3,7 +3,7 @@
 use num_bigint::BigInt;
 use num_rational::Ratio;
 use num_traits::{ToPrimitive, Zero};
-use redis_ratelimit::limiter::{Demand, Mode, Quota};
+use redis_ratelimit::limiter::{Mode, Quota, Request};
 
 use super::Answer;
 
@@ -53,7 +53,7 @@ impl State {
 }
 
 impl RationalBucket {
-    pub fn ask(&mut self, quota: Quota, demand: &Demand, now: u64) -> Answer {
+    pub fn ask(&mut self, quota: Quota, request: &Request, now: u64) -> Answer {
         let old = self
             .0
             .take()
@@ -89,21 +89,21 @@ impl RationalBucket {
             (room / &unit).floor().to_integer().to_u64().unwrap()
         };
 
-        let cost = demand.cost.get();
-        let (least, never) = match demand.mode {
-            Mode::AllOrNothing => (cost, cost > burst),
+        let cost = request.cost.get();
+        let (least, never) = match request.mode {
+            Mode::Exact => (cost, cost > burst),
             Mode::AtMost => (1, false),
             Mode::Force => (0, false),
         };
         let missing = not_negative(&used + &unit * whole(least) - &capacity);
-        let missing = if demand.mode == Mode::Force {
+        let missing = if request.mode == Mode::Force {
             Rational::zero()
         } else {
             missing
         };
         let granted = if blocked(&state) > 0 || never || !missing.is_zero() {
             0
-        } else if demand.mode == Mode::AtMost {
+        } else if request.mode == Mode::AtMost {
             cost.min(remaining(&used))
         } else {
             cost
@@ -120,7 +120,7 @@ impl RationalBucket {
             stored = false;
         } else {
             stored = moved;
-            if let Some(block) = demand.block
+            if let Some(block) = request.block
                 && blocked(&state) == 0
             {
                 state.blocked_until = now + block.as_millis() * 1_000;

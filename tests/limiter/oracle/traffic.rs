@@ -1,13 +1,13 @@
 //! Requests as they come: random, and as an adversary would send them, who knows every limit and reads every reply.
 
 use proptest::prelude::*;
-use redis_ratelimit::limiter::{Demand, Mode, Quota, Rule, Units, Window};
+use redis_ratelimit::limiter::{Mode, Quota, Request, Rule, Units, Window};
 
 use super::{Answer, as_told, at_most, century, millis, units};
 
 /// How a request (or several, each as long after the one before) follows what came before.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct Arrival {
     pub gap: Gap,
     pub times: u32,
     pub cost: Cost,
@@ -100,9 +100,9 @@ impl Cost {
     }
 }
 
-impl Request {
-    pub fn demand(&self, most: u64) -> Demand {
-        Demand {
+impl Arrival {
+    pub fn request(&self, most: u64) -> Request {
+        Request {
             cost: self.cost.of(most),
             mode: self.mode,
             block: self.block,
@@ -185,13 +185,13 @@ fn cost() -> impl Strategy<Value = Cost> {
 pub fn mode(force: bool) -> BoxedStrategy<Mode> {
     if force {
         prop_oneof![
-            4 => Just(Mode::AllOrNothing),
+            4 => Just(Mode::Exact),
             2 => Just(Mode::AtMost),
             2 => Just(Mode::Force),
         ]
         .boxed()
     } else {
-        prop_oneof![3 => Just(Mode::AllOrNothing), 1 => Just(Mode::AtMost)].boxed()
+        prop_oneof![3 => Just(Mode::Exact), 1 => Just(Mode::AtMost)].boxed()
     }
 }
 
@@ -209,7 +209,7 @@ fn block(allowed: bool) -> BoxedStrategy<Option<Window>> {
 }
 
 /// One request, once or several times.
-pub fn spaced(spacing: Spacing) -> impl Strategy<Value = Request> {
+pub fn spaced(spacing: Spacing) -> impl Strategy<Value = Arrival> {
     let times = prop_oneof![4 => Just(1), 3 => 2..=8_u32, 1 => 20..=70_u32];
     (
         gap(spacing.steps_back),
@@ -218,7 +218,7 @@ pub fn spaced(spacing: Spacing) -> impl Strategy<Value = Request> {
         mode(spacing.force),
         block(spacing.block),
     )
-        .prop_map(|(gap, times, cost, mode, block)| Request {
+        .prop_map(|(gap, times, cost, mode, block)| Arrival {
             gap,
             times,
             cost,
@@ -228,13 +228,13 @@ pub fn spaced(spacing: Spacing) -> impl Strategy<Value = Request> {
 }
 
 /// Requests of every kind that `spacing` allows.
-pub fn requests(spacing: Spacing) -> impl Strategy<Value = Vec<Request>> {
+pub fn arrivals(spacing: Spacing) -> impl Strategy<Value = Vec<Arrival>> {
     prop::collection::vec(spaced(spacing), 1..14)
 }
 
 /// What one request may ask for, of a quota of `most` units.
-pub fn demand(most: u64) -> impl Strategy<Value = Demand> {
-    (cost(), mode(true), block(true)).prop_map(move |(cost, mode, block)| Demand {
+pub fn request(most: u64) -> impl Strategy<Value = Request> {
+    (cost(), mode(true), block(true)).prop_map(move |(cost, mode, block)| Request {
         cost: cost.of(most),
         mode,
         block,

@@ -1,14 +1,15 @@
 //! One key's limiter, whatever its algorithm: what it answers, and what has to be stored afterwards.
 
-use super::meter::{Meter, Meters};
+use super::limit::{Limit, NonEmpty};
 use super::state::{self, Encoded};
 use super::{
-    Bucket, Decision, Demand, Instant, Quota, Rules, Span, Units, Unreadable, WindowLog, Windows,
+    Bucket, Decision, DecodeError, Duration, Quota, Request, Rules, Timestamp, Units, WindowLog,
+    Windows,
 };
 
 /// The algorithms. A key belongs to the one that it was first used with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AlgorithmKind {
     /// The strict sliding window of `RL.CHECK`.
     SlidingWindow,
     /// The token bucket of `RL.GCRA`.
@@ -18,37 +19,37 @@ pub enum Kind {
 /// An algorithm's share of a key's state.
 pub trait Algorithm: Sized {
     /// Which one it is.
-    const KIND: Kind;
+    const KIND: AlgorithmKind;
 
     /// What a request says about its limits.
     type Parameters;
 
     /// What decides: one, or several that have to agree.
-    type Meter: Meter;
+    type Limit: Limit;
 
     /// A state to be replaced by another, in place.
     fn blank() -> Self;
 
     /// Makes it the state of a key that was never asked for.
-    fn start(&mut self, parameters: &Self::Parameters);
+    fn reset_to(&mut self, parameters: &Self::Parameters);
 
     /// Lets the time, at which the state stood at `from`, be `now`.
-    fn advance(&mut self, from: Instant, now: Instant);
+    fn advance(&mut self, from: Timestamp, now: Timestamp);
 
     /// Puts `parameters` in force, forgetting and forgiving nothing. Returns whether anything changed.
-    fn adopt(&mut self, parameters: &Self::Parameters, now: Instant) -> bool;
+    fn set_parameters(&mut self, parameters: &Self::Parameters, now: Timestamp) -> bool;
 
-    /// The meters in force.
-    fn meters(&self) -> Meters<'_, Self::Meter>;
+    /// The limits in force.
+    fn limits(&self) -> NonEmpty<'_, Self::Limit>;
 
-    /// Charges every meter in force.
-    fn charge(&mut self, units: u64, now: Instant);
+    /// Charges every limit in force.
+    fn charge(&mut self, units: u64, now: Timestamp);
 
-    /// Gives back up to `units` of everything stored. Returns the most that one meter gave back.
+    /// Gives back up to `units` of everything stored. Returns the most that one limit gave back.
     fn refund(&mut self, units: u64) -> u64;
 
     /// The time until nothing that is stored matters any more.
-    fn idle_after(&self, now: Instant) -> Span;
+    fn expires_after(&self, now: Timestamp) -> Duration;
 
     /// Appends the bytes to store a limiter as to `out`, which is empty.
     fn encode(limiter: &Limiter<Self>, out: &mut Encoded);
@@ -56,37 +57,37 @@ pub trait Algorithm: Sized {
     /// Makes `limiter` the one that is stored in `bytes`, at the time when it was stored.
     ///
     /// # Errors
-    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
-    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), Unreadable>;
+    /// [`DecodeError`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
+    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), DecodeError>;
 }
 
 impl Algorithm for Windows {
-    const KIND: Kind = Kind::SlidingWindow;
+    const KIND: AlgorithmKind = AlgorithmKind::SlidingWindow;
     type Parameters = Rules;
-    type Meter = WindowLog;
+    type Limit = WindowLog;
 
     #[inline(always)]
     fn blank() -> Self {
         Self::blank()
     }
 
-    fn start(&mut self, rules: &Rules) {
-        self.start(rules);
+    fn reset_to(&mut self, rules: &Rules) {
+        self.reset_to(rules);
     }
 
-    fn advance(&mut self, _from: Instant, now: Instant) {
+    fn advance(&mut self, _from: Timestamp, now: Timestamp) {
         self.advance(now);
     }
 
-    fn adopt(&mut self, rules: &Rules, now: Instant) -> bool {
-        self.adopt(rules, now)
+    fn set_parameters(&mut self, rules: &Rules, now: Timestamp) -> bool {
+        self.set_parameters(rules, now)
     }
 
-    fn meters(&self) -> Meters<'_, WindowLog> {
-        self.in_force()
+    fn limits(&self) -> NonEmpty<'_, WindowLog> {
+        self.active()
     }
 
-    fn charge(&mut self, units: u64, now: Instant) {
+    fn charge(&mut self, units: u64, now: Timestamp) {
         self.charge(units, now);
     }
 
@@ -94,57 +95,57 @@ impl Algorithm for Windows {
         self.refund(units)
     }
 
-    fn idle_after(&self, now: Instant) -> Span {
-        self.idle_after(now)
+    fn expires_after(&self, now: Timestamp) -> Duration {
+        self.expires_after(now)
     }
 
     fn encode(limiter: &Limiter<Self>, out: &mut Encoded) {
         state::encode_windows(limiter, out);
     }
 
-    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), Unreadable> {
+    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), DecodeError> {
         state::decode_windows(bytes, limiter)
     }
 }
 
 impl Algorithm for Bucket {
-    const KIND: Kind = Kind::Gcra;
+    const KIND: AlgorithmKind = AlgorithmKind::Gcra;
     type Parameters = Quota;
-    type Meter = Self;
+    type Limit = Self;
 
     fn blank() -> Self {
-        Self::new(Quota::LEAST)
+        Self::new(Quota::MIN)
     }
 
-    fn start(&mut self, quota: &Quota) {
+    fn reset_to(&mut self, quota: &Quota) {
         *self = Self::new(*quota);
     }
 
-    fn advance(&mut self, from: Instant, now: Instant) {
+    fn advance(&mut self, from: Timestamp, now: Timestamp) {
         // Nothing passes while the clock stands before `from`: the TAT steps back with it.
-        self.advance(now.since(from));
+        self.advance(now.duration_since(from));
     }
 
-    fn adopt(&mut self, quota: &Quota, _now: Instant) -> bool {
-        self.adopt(*quota)
+    fn set_parameters(&mut self, quota: &Quota, _now: Timestamp) -> bool {
+        self.set_parameters(*quota)
     }
 
-    fn meters(&self) -> Meters<'_, Self> {
-        Meters {
+    fn limits(&self) -> NonEmpty<'_, Self> {
+        NonEmpty {
             first: self,
             others: &[],
         }
     }
 
-    fn charge(&mut self, units: u64, now: Instant) {
-        Meter::charge(self, units, now);
+    fn charge(&mut self, units: u64, now: Timestamp) {
+        Limit::charge(self, units, now);
     }
 
     fn refund(&mut self, units: u64) -> u64 {
-        Meter::refund(self, units)
+        Limit::refund(self, units)
     }
 
-    fn idle_after(&self, now: Instant) -> Span {
+    fn expires_after(&self, now: Timestamp) -> Duration {
         self.reset_after(now)
     }
 
@@ -152,7 +153,7 @@ impl Algorithm for Bucket {
         state::encode_bucket(limiter, out);
     }
 
-    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), Unreadable> {
+    fn decode(bytes: &[u8], limiter: &mut Limiter<Self>) -> Result<(), DecodeError> {
         state::decode_bucket(bytes, limiter)
     }
 }
@@ -160,27 +161,27 @@ impl Algorithm for Bucket {
 /// One key's limiter at one instant.
 ///
 /// ```
-/// use redis_ratelimit::limiter::{Demand, Instant, Limiter, Rule, Rules, Units, Window, Windows};
+/// use redis_ratelimit::limiter::{Request, Timestamp, Limiter, Rule, Rules, Units, Window, Windows};
 ///
 /// let rules = Rules::new(Rule {
 ///     limit: Units::new(1).unwrap(),
 ///     window: Window::from_millis(60_000).unwrap(),
 /// });
-/// let demand = Demand::all_or_nothing(Units::ONE);
-/// let noon = Instant::from_micros(1_700_000_000_000_000);
+/// let request = Request::exact(Units::ONE);
+/// let noon = Timestamp::from_micros(1_700_000_000_000_000);
 ///
 /// let mut limiter = Limiter::<Windows>::open(None, &rules, noon).unwrap();
-/// assert_eq!(limiter.decide(&demand).granted, 1);
+/// assert_eq!(limiter.decide(&request).granted, 1);
 /// let stored = limiter.encode();
 ///
 /// let mut limiter = Limiter::<Windows>::open(Some(&stored), &rules, noon).unwrap();
-/// assert_eq!(limiter.decide(&demand).granted, 0);
+/// assert_eq!(limiter.decide(&request).granted, 0);
 /// assert!(!limiter.must_be_stored(), "a denial writes nothing");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limiter<A> {
-    pub(super) now: Instant,
-    pub(super) lockout: Span,
+    pub(super) now: Timestamp,
+    pub(super) blocked_for: Duration,
     pub(super) algorithm: A,
     /// What decided differs from what is stored, so that even a denial has to store it: the parameters changed, or the
     /// clock stepped back.
@@ -196,15 +197,15 @@ impl<A: Algorithm> Limiter<A> {
     /// reason: what is returned would be moved.)
     #[must_use]
     #[inline(always)]
-    pub fn blank(now: Instant) -> Self {
+    pub fn blank(now: Timestamp) -> Self {
         Self::with(A::blank(), now)
     }
 
     #[inline(always)]
-    fn with(algorithm: A, now: Instant) -> Self {
+    fn with(algorithm: A, now: Timestamp) -> Self {
         Self {
             now,
-            lockout: Span::ZERO,
+            blocked_for: Duration::ZERO,
             algorithm,
             moved: false,
             touched: false,
@@ -214,13 +215,13 @@ impl<A: Algorithm> Limiter<A> {
     /// Makes it the one that is stored in `bytes`, with the parameters stored there, at the time that it has now.
     ///
     /// # Errors
-    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
-    pub fn load(&mut self, bytes: &[u8]) -> Result<(), Unreadable> {
+    /// [`DecodeError`] where `bytes` are not the state of a limiter with this algorithm. The limiter is of no use then.
+    pub fn load(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let now = self.now;
         A::decode(bytes, self)?;
         let written = self.now;
         self.moved = now < written;
-        self.lockout = self.lockout.less(now.since(written));
+        self.blocked_for = self.blocked_for.saturating_sub(now.duration_since(written));
         self.algorithm.advance(written, now);
         self.now = now;
         self.touched = false;
@@ -231,9 +232,9 @@ impl<A: Algorithm> Limiter<A> {
     ///
     /// # Errors
     /// As [`Limiter::load`].
-    fn resume(&mut self, bytes: &[u8], parameters: &A::Parameters) -> Result<(), Unreadable> {
+    fn resume(&mut self, bytes: &[u8], parameters: &A::Parameters) -> Result<(), DecodeError> {
         self.load(bytes)?;
-        self.moved |= self.algorithm.adopt(parameters, self.now);
+        self.moved |= self.algorithm.set_parameters(parameters, self.now);
         Ok(())
     }
 
@@ -246,26 +247,26 @@ impl<A: Algorithm> Limiter<A> {
         &mut self,
         bytes: Option<&[u8]>,
         parameters: &A::Parameters,
-    ) -> Result<(), Unreadable> {
+    ) -> Result<(), DecodeError> {
         if let Some(bytes) = bytes {
             return self.resume(bytes, parameters);
         }
-        self.lockout = Span::ZERO;
+        self.blocked_for = Duration::ZERO;
         self.moved = false;
         self.touched = false;
-        self.algorithm.start(parameters);
+        self.algorithm.reset_to(parameters);
         Ok(())
     }
 
     /// The limiter stored in `bytes`, if any, with `parameters` in force from `now` on.
     ///
     /// # Errors
-    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
+    /// [`DecodeError`] where `bytes` are not the state of a limiter with this algorithm.
     pub fn open(
         bytes: Option<&[u8]>,
         parameters: &A::Parameters,
-        now: Instant,
-    ) -> Result<Self, Unreadable> {
+        now: Timestamp,
+    ) -> Result<Self, DecodeError> {
         let mut limiter = Self::blank(now);
         limiter.reopen(bytes, parameters)?;
         Ok(limiter)
@@ -274,52 +275,52 @@ impl<A: Algorithm> Limiter<A> {
     /// The limiter stored in `bytes` with the parameters stored there, at `now`.
     ///
     /// # Errors
-    /// [`Unreadable`] where `bytes` are not the state of a limiter with this algorithm.
-    pub fn read(bytes: &[u8], now: Instant) -> Result<Self, Unreadable> {
+    /// [`DecodeError`] where `bytes` are not the state of a limiter with this algorithm.
+    pub fn read(bytes: &[u8], now: Timestamp) -> Result<Self, DecodeError> {
         let mut limiter = Self::blank(now);
         limiter.load(bytes)?;
         Ok(limiter)
     }
 
     /// Decides a request: a grant is charged, a denial may start a block.
-    pub fn decide(&mut self, demand: &Demand) -> Decision {
+    pub fn decide(&mut self, request: &Request) -> Decision {
         let now = self.now;
-        let meters = self.algorithm.meters();
-        let granted = meters.affordable(demand, self.lockout);
+        let limits = self.algorithm.limits();
+        let granted = limits.grantable(request, self.blocked_for);
         if granted > 0 {
             self.algorithm.charge(granted, now);
             self.touched = true;
-        } else if meters.can_never(demand) {
+        } else if limits.exceeds_limit(request) {
             self.moved = false;
-        } else if let Some(block) = demand.block
-            && self.lockout.is_zero()
+        } else if let Some(block) = request.block
+            && self.blocked_for.is_zero()
         {
-            self.lockout = block.as_span();
+            self.blocked_for = block.as_duration();
             self.touched = true;
         }
         self.algorithm
-            .meters()
-            .report(demand, granted, self.lockout, now)
+            .limits()
+            .decision_for(request, granted, self.blocked_for, now)
     }
 
     /// What [`Limiter::decide`] would answer, but with the state as it stands.
     #[must_use]
-    pub fn preview(&self, demand: &Demand) -> Decision {
-        let meters = self.algorithm.meters();
-        let granted = meters.affordable(demand, self.lockout);
-        meters.report(demand, granted, self.lockout, self.now)
+    pub fn preview(&self, request: &Request) -> Decision {
+        let limits = self.algorithm.limits();
+        let granted = limits.grantable(request, self.blocked_for);
+        limits.decision_for(request, granted, self.blocked_for, self.now)
     }
 
     /// The [`Limiter::preview`] of a plain request; `None` when nothing is in use.
     #[must_use]
     pub fn peek(&self, cost: Units) -> Option<Decision> {
-        (!self.is_unused()).then(|| self.preview(&Demand::all_or_nothing(cost)))
+        (!self.is_full()).then(|| self.preview(&Request::exact(cost)))
     }
 
     /// Gives back the units admitted last: they count as never admitted. `granted` is how many, the most that one
     /// window gave back; the rest is the [`Limiter::peek`] afterwards. `None` when there is nothing to give back.
     pub fn refund(&mut self, units: Units) -> Option<Decision> {
-        if self.is_idle() {
+        if self.is_expired() {
             return None;
         }
         let refunded = self.algorithm.refund(units.get());
@@ -327,19 +328,19 @@ impl<A: Algorithm> Limiter<A> {
         self.moved = false;
         Some(Decision {
             granted: refunded,
-            ..self.preview(&Demand::all_or_nothing(Units::ONE))
+            ..self.preview(&Request::exact(Units::ONE))
         })
     }
 
     /// Whether the whole quota is there, and no block.
     #[must_use]
-    pub fn is_unused(&self) -> bool {
-        self.lockout.is_zero() && self.algorithm.meters().are_unused()
+    pub fn is_full(&self) -> bool {
+        self.blocked_for.is_zero() && self.algorithm.limits().are_full()
     }
 
     /// Whether nothing of it matters any more, not even windows that are no longer in force.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub fn is_expired(&self) -> bool {
         self.expires_at() == self.now
     }
 
@@ -366,14 +367,14 @@ impl<A: Algorithm> Limiter<A> {
 
     /// When the limiter no longer matters: the whole quota is back and the block over.
     #[must_use]
-    pub fn expires_at(&self) -> Instant {
+    pub fn expires_at(&self) -> Timestamp {
         self.now
-            .plus(self.algorithm.idle_after(self.now).max(self.lockout))
+            .saturating_add(self.algorithm.expires_after(self.now).max(self.blocked_for))
     }
 
     /// The time for which it was opened.
     #[must_use]
-    pub const fn now(&self) -> Instant {
+    pub const fn now(&self) -> Timestamp {
         self.now
     }
 
@@ -385,15 +386,15 @@ impl<A: Algorithm> Limiter<A> {
 
     /// The time for which it still denies everything.
     #[must_use]
-    pub const fn lockout(&self) -> Span {
-        self.lockout
+    pub const fn blocked_for(&self) -> Duration {
+        self.blocked_for
     }
 }
 
 impl Limiter<Bucket> {
     /// A limiter that another program stored as nothing but the TAT, in nanoseconds since the epoch.
     #[must_use]
-    pub fn from_tat(quota: Quota, tat_nanos: u64, now: Instant) -> Self {
+    pub fn from_tat(quota: Quota, tat_nanos: u64, now: Timestamp) -> Self {
         let now_nanos = now.as_micros().saturating_mul(1_000);
         Self::with(
             Bucket::with_tat_in(quota, tat_nanos.saturating_sub(now_nanos)),

@@ -2,10 +2,10 @@
 
 use std::cmp::Reverse;
 
-use super::{Decision, Demand, Instant, Mode, RetryAfter, Span, Units};
+use super::{Decision, Duration, Mode, Request, RetryAfter, Timestamp, Units};
 
 /// One quota and how much of it is in use: a GCRA bucket, or the log of one window.
-pub trait Meter {
+pub trait Limit {
     /// The most units that can be granted at once.
     fn limit(&self) -> Units;
 
@@ -16,37 +16,37 @@ pub trait Meter {
     fn used(&self) -> u64;
 
     /// Whether the whole quota is there.
-    fn is_unused(&self) -> bool;
+    fn is_full(&self) -> bool;
 
     /// Whether `cost` units would be granted now.
     fn has_room_for(&self, cost: Units) -> bool;
 
     /// When `cost` units would be granted; [`RetryAfter::NOW`] where there is room.
-    fn retry_after(&self, cost: Units, now: Instant) -> RetryAfter;
+    fn retry_after(&self, cost: Units, now: Timestamp) -> RetryAfter;
 
     /// The time until there are more units remaining; none when all are there.
-    fn next_after(&self, now: Instant) -> Span;
+    fn next_after(&self, now: Timestamp) -> Duration;
 
     /// The time until the whole quota is back.
-    fn reset_after(&self, now: Instant) -> Span;
+    fn reset_after(&self, now: Timestamp) -> Duration;
 
     /// Takes `units`, whether there is room or not. A debt is kept up to one further quota; what is beyond is dropped.
-    fn charge(&mut self, units: u64, now: Instant);
+    fn charge(&mut self, units: u64, now: Timestamp);
 
     /// Gives back up to `units`, those admitted last, as if they never had been. Returns how many.
     fn refund(&mut self, units: u64) -> u64;
 }
 
-/// The meters that have to agree on a request: at least one, in the order in which they were named.
+/// The limits that have to agree on a request: at least one, in the order in which they were named.
 #[derive(Debug)]
-pub struct Meters<'a, M> {
+pub struct NonEmpty<'a, M> {
     /// The first named.
     pub first: &'a M,
     /// The others.
     pub others: &'a [M],
 }
 
-impl<M: Meter> Meters<'_, M> {
+impl<M: Limit> NonEmpty<'_, M> {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &M> {
         std::iter::once(self.first).chain(self.others)
@@ -54,9 +54,9 @@ impl<M: Meter> Meters<'_, M> {
 
     /// The one with the least `key`; of equals, the first.
     fn least<K: Ord>(&self, key: impl Fn(&M) -> K) -> &M {
-        self.others.iter().fold(self.first, |least, meter| {
-            if key(meter) < key(least) {
-                meter
+        self.others.iter().fold(self.first, |least, limit| {
+            if key(limit) < key(least) {
+                limit
             } else {
                 least
             }
@@ -70,22 +70,22 @@ impl<M: Meter> Meters<'_, M> {
     }
 
     /// Whether the whole quota of all is there.
-    pub(super) fn are_unused(&self) -> bool {
-        self.iter().all(Meter::is_unused)
+    pub(super) fn are_full(&self) -> bool {
+        self.iter().all(Limit::is_full)
     }
 
-    /// How many units of `demand` all of them have room for. A lockout that still lasts leaves room for nothing,
+    /// How many units of `request` all of them have room for. A blocked_for that still lasts leaves room for nothing,
     /// whatever the mode.
-    pub(super) fn affordable(&self, demand: &Demand, lockout: Span) -> u64 {
-        if !lockout.is_zero() {
+    pub(super) fn grantable(&self, request: &Request, blocked_for: Duration) -> u64 {
+        if !blocked_for.is_zero() {
             return 0;
         }
-        let cost = demand.cost.get();
-        match demand.mode {
+        let cost = request.cost.get();
+        match request.mode {
             Mode::Force => cost,
-            Mode::AtMost => cost.min(self.least(Meter::remaining).remaining()),
-            Mode::AllOrNothing => {
-                if self.iter().all(|meter| meter.has_room_for(demand.cost)) {
+            Mode::AtMost => cost.min(self.least(Limit::remaining).remaining()),
+            Mode::Exact => {
+                if self.iter().all(|limit| limit.has_room_for(request.cost)) {
                     cost
                 } else {
                     0
@@ -94,25 +94,25 @@ impl<M: Meter> Meters<'_, M> {
         }
     }
 
-    /// Whether one of them can never grant `demand`.
-    pub(super) fn can_never(&self, demand: &Demand) -> bool {
-        demand.mode == Mode::AllOrNothing && self.iter().any(|meter| demand.cost > meter.limit())
+    /// Whether one of them can never grant `request`.
+    pub(super) fn exceeds_limit(&self, request: &Request) -> bool {
+        request.mode == Mode::Exact && self.iter().any(|limit| request.cost > limit.limit())
     }
 
-    /// The reply when `granted` units are (or would be) granted. Every field is that of one meter, the binding one:
+    /// The reply when `granted` units are (or would be) granted. Every field is that of one limit, the binding one:
     /// granted, the one with the fewest units remaining; denied, the one with the longest wait. Ties go to the first.
-    pub(super) fn report(
+    pub(super) fn decision_for(
         &self,
-        demand: &Demand,
+        request: &Request,
         granted: u64,
-        lockout: Span,
-        now: Instant,
+        blocked_for: Duration,
+        now: Timestamp,
     ) -> Decision {
-        let wait = |meter: &M| wait(meter, demand, now).at_least(lockout);
+        let wait = |limit: &M| wait(limit, request, now).at_least(blocked_for);
         let (binding, retry_after) = if granted > 0 {
-            (self.least(Meter::remaining), RetryAfter::NOW)
+            (self.least(Limit::remaining), RetryAfter::NOW)
         } else {
-            let longest = self.least(|meter| Reverse(wait(meter)));
+            let longest = self.least(|limit| Reverse(wait(limit)));
             (longest, wait(longest))
         };
         Decision {
@@ -120,16 +120,16 @@ impl<M: Meter> Meters<'_, M> {
             limit: binding.limit(),
             remaining: binding.remaining(),
             retry_after,
-            reset_after: binding.reset_after(now).max(lockout),
+            reset_after: binding.reset_after(now).max(blocked_for),
         }
     }
 }
 
-/// When `meter` alone would grant at least a part of `demand` that counts as a grant.
-fn wait<M: Meter>(meter: &M, demand: &Demand, now: Instant) -> RetryAfter {
-    match demand.mode {
-        Mode::AllOrNothing => meter.retry_after(demand.cost, now),
-        Mode::AtMost => meter.retry_after(Units::ONE, now),
+/// When `limit` alone would grant at least a part of `request` that counts as a grant.
+fn wait<M: Limit>(limit: &M, request: &Request, now: Timestamp) -> RetryAfter {
+    match request.mode {
+        Mode::Exact => limit.retry_after(request.cost, now),
+        Mode::AtMost => limit.retry_after(Units::ONE, now),
         Mode::Force => RetryAfter::NOW,
     }
 }

@@ -8,7 +8,7 @@ use crate::stats::counters::{self, Counter};
 
 /// A command that was refused and has changed nothing. The texts begin with an error code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum Error {
     /// An argument is not what it should be.
     Argument(&'static CStr),
     /// The key holds something else.
@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
 /// The longest error text, with the zero byte that ends it.
 const MAX_TEXT: usize = 256;
 
-impl Refusal {
+impl Error {
     /// Where refusals of this kind are counted.
     pub(super) fn counter(&self) -> &'static Counter {
         match self {

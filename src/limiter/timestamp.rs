@@ -2,15 +2,15 @@
 
 use std::num::NonZeroU64;
 
-/// A point in time: whole microseconds since the Unix epoch, at most [`Instant::MAX`].
+/// A point in time: whole microseconds since the Unix epoch, at most [`Timestamp::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Instant(u64);
+pub struct Timestamp(u64);
 
-impl Instant {
+impl Timestamp {
     /// The last representable instant, in the year 4253: what fits the 7 bytes that a stored state spends on it.
     pub const MAX: Self = Self((1 << 56) - 1);
 
-    /// The instant `micros` microseconds after the epoch; [`Instant::MAX`] where that would be later.
+    /// The instant `micros` microseconds after the epoch; [`Timestamp::MAX`] where that would be later.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         if micros > Self::MAX.0 {
@@ -34,22 +34,22 @@ impl Instant {
 
     /// The time that has passed since `earlier`; nothing if `earlier` is in fact later.
     #[must_use]
-    pub const fn since(self, earlier: Self) -> Span {
-        Span(self.0.saturating_sub(earlier.0))
+    pub const fn duration_since(self, earlier: Self) -> Duration {
+        Duration(self.0.saturating_sub(earlier.0))
     }
 
-    /// The instant `span` later; [`Instant::MAX`] where that would be later.
+    /// The instant `span` later; [`Timestamp::MAX`] where that would be later.
     #[must_use]
-    pub const fn plus(self, span: Span) -> Self {
+    pub const fn saturating_add(self, span: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(span.0))
     }
 }
 
 /// A length of time in whole microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(u64);
+pub struct Duration(u64);
 
-impl Span {
+impl Duration {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
@@ -68,9 +68,9 @@ impl Span {
     /// Its length in milliseconds, rounded up: whoever waits that long has waited long enough.
     ///
     /// ```
-    /// use redis_ratelimit::limiter::Span;
+    /// use redis_ratelimit::limiter::Duration;
     ///
-    /// assert_eq!(Span::from_micros(1_001).as_millis_ceil(), 2);
+    /// assert_eq!(Duration::from_micros(1_001).as_millis_ceil(), 2);
     /// ```
     #[must_use]
     pub const fn as_millis_ceil(self) -> u64 {
@@ -85,7 +85,7 @@ impl Span {
 
     /// What is left of it after `passed`; nothing once it is over.
     #[must_use]
-    pub const fn less(self, passed: Self) -> Self {
+    pub const fn saturating_sub(self, passed: Self) -> Self {
         Self(self.0.saturating_sub(passed.0))
     }
 }
@@ -131,7 +131,7 @@ impl Window {
 
     /// Its length as a span.
     #[must_use]
-    pub const fn as_span(self) -> Span {
-        Span(self.as_millis().saturating_mul(1_000))
+    pub const fn as_duration(self) -> Duration {
+        Duration(self.as_millis().saturating_mul(1_000))
     }
 }

@@ -1,0 +1,83 @@
+//! The errors, in one place: each begins with a code, names the argument and its range, and repeats nothing that the
+//! client sent.
+
+use crate::limiter::{AlgorithmKind, DecodeError, QuotaError, RulesError, VERSION};
+use crate::server::Error;
+
+pub(super) const SYNTAX: Error = Error::Argument(c"ERR syntax error");
+pub(super) const LIMIT: Error =
+    Error::Argument(c"ERR limit must be an integer from 1 to 4294967295");
+pub(super) const COST: Error = Error::Argument(c"ERR cost must be an integer from 1 to 4294967295");
+pub(super) const BURST: Error =
+    Error::Argument(c"ERR burst must be an integer from 1 to 4294967295");
+pub(super) const WINDOW: Error = Error::Argument(
+    c"ERR window must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
+);
+pub(super) const BLOCK: Error = Error::Argument(
+    c"ERR block must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
+);
+pub(super) const UNITS: Error =
+    Error::Argument(c"ERR units must be an integer from 1 to 4294967295");
+pub(super) const NUMKEYS: Error = Error::Argument(c"ERR numkeys must be an integer from 1 to 128");
+pub(super) const DUPLICATE_KEY: Error =
+    Error::Argument(c"ERR key must differ from the other keys named");
+pub(super) const COUNT: Error = Error::Argument(c"ERR count must be an integer from 1 to 10000");
+pub(super) const MAX_BURST: Error =
+    Error::Argument(c"ERR max_burst must be an integer from 0 to 4294967294");
+pub(super) const COUNT_PER_PERIOD: Error =
+    Error::Argument(c"ERR count_per_period must be an integer from 1 to 4294967295");
+pub(super) const PERIOD: Error =
+    Error::Argument(c"ERR period must be an integer number of seconds from 1 to 315360000");
+pub(super) const QUANTITY: Error =
+    Error::Argument(c"ERR quantity must be an integer from 0 to 4294967295");
+pub(super) const TOO_FAST: Error =
+    Error::Argument(c"ERR count_per_period must be at most one unit per nanosecond of the period");
+pub(super) const REFILLS_TOO_SLOWLY: Error = Error::Argument(
+    c"ERR max_burst must refill within 100 years ((max_burst + 1) x period / count_per_period)",
+);
+pub(super) const NOT_A_LIMITER: Error =
+    Error::WrongType(c"WRONGTYPE the key holds a value that is not a rate limiter");
+
+impl From<QuotaError> for Error {
+    fn from(error: QuotaError) -> Self {
+        Self::Argument(match error {
+            QuotaError::TooFast => {
+                c"ERR limit must be at most one unit per nanosecond of the window"
+            }
+            QuotaError::RefillsTooSlowly => {
+                c"ERR burst must refill within 100 years (burst x window / limit)"
+            }
+        })
+    }
+}
+
+impl From<RulesError> for Error {
+    fn from(error: RulesError) -> Self {
+        Self::Argument(match error {
+            RulesError::TooMany => c"ERR window must be named at most 8 times",
+            RulesError::Duplicate => c"ERR window must differ from the other windows named",
+        })
+    }
+}
+
+impl From<DecodeError> for Error {
+    fn from(unreadable: DecodeError) -> Self {
+        match unreadable {
+            DecodeError::NotALimiter => NOT_A_LIMITER,
+            DecodeError::OtherAlgorithm(AlgorithmKind::Gcra) => Self::WrongType(
+                c"WRONGTYPE the key holds a gcra limiter (RL.GCRA), not a sliding-window one (RL.CHECK)",
+            ),
+            DecodeError::OtherAlgorithm(AlgorithmKind::SlidingWindow) => Self::WrongType(
+                c"WRONGTYPE the key holds a sliding-window limiter (RL.CHECK), not a gcra one (RL.GCRA)",
+            ),
+            DecodeError::NewerVersion(version) => Self::NewerVersion(
+                "ERR the key holds a limiter in state version ",
+                version,
+                const {
+                    assert!(VERSION == 1, "the text below names it");
+                    ": a newer redis-ratelimit is needed, this one reads version 1"
+                },
+            ),
+        }
+    }
+}
