@@ -38,6 +38,41 @@ virtual_environment() {
     exec 9>&-
 }
 
+# empty_results NAME: an empty directory for the results of a run of tests, for scripts/tally; prints its path. A script
+# that runs other scripts says with RESULTS where theirs are.
+empty_results() {
+    local directory=${RESULTS:-${CARGO_TARGET_DIR:-target}/results/$1}
+    rm -rf "$directory"
+    mkdir -p "$directory"
+    realpath "$directory"
+}
+
+# record ok|FAILED|skipped NAME [WHY]: says the result of a test that is written in bash, and puts it into $results.
+record() {
+    local file inside=
+    say "$1 $2${3:+: $3}"
+    file=$(mktemp "$results/XXXXXX.xml")
+    case $1 in
+        FAILED) inside='<failure/>' ;;
+        skipped) inside="<skipped message=\"${3:-}\"/>" ;;
+    esac
+    say "<testsuite><testcase name=\"$2\">$inside</testcase></testsuite>" >"$file"
+}
+
+# rust_tests ARGUMENT...: runs tests in Rust, and puts what came of them into $results. With cargo-nextest where it is
+# installed: it runs the tests of all programs in parallel. Else with cargo, which runs one program after the other.
+rust_tests() {
+    local status=0 junit=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+    if cargo nextest --version >/dev/null 2>&1; then
+        rm -f "$junit"
+        cargo nextest run --locked "$@" || status=$?
+        [ ! -e "$junit" ] || cp "$junit" "$results/nextest.xml"
+    else
+        cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$results/cargo-test.log" || status=$?
+    fi
+    return "$status"
+}
+
 # Builds the release library.
 build_library() {
     scripts/require cargo build server
