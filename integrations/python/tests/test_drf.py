@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django_project import DJANGO, DJANGO_REDIS, cache, using
-from drf_project import Burst, Ten, View
+from drf_project import Burst, Many, Ten, View
 from servers import RATE_LIMIT_ONLY, Server, eventually
 from test_django_ratelimit import BACKENDS, OUTAGES, commands
 
@@ -171,15 +171,20 @@ def test_a_limit_that_was_lowered_still_says_how_long(site: Client) -> None:
     assert 3500 < (throttle.wait() or 0) <= 3600
 
 
-def test_never_is_the_only_wait_that_is_none(site: Client, server: Server) -> None:
+def test_where_nothing_passes_the_wait_is_the_whole_duration(site: Client, server: Server) -> None:
     class Nothing(Ten):
         rate = "0/hour"
 
     server.admin.config_resetstat()
     throttle = Nothing()
     assert not ask(throttle)
-    assert throttle.wait() is None
+    assert throttle.wait() == 3600
     assert commands(server) == {}
+    Many.throttle_classes = (Nothing,)
+    try:
+        assert Client().get("/many").headers["Retry-After"] == "3600"
+    finally:
+        Many.throttle_classes = (Ten,)
 
 
 # What subclasses may change

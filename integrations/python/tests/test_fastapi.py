@@ -162,6 +162,42 @@ async def test_the_decision_is_the_value_of_the_dependency(app: FastAPI) -> None
         assert (await http.get("/")).json() == [20, 15]
 
 
+async def test_the_cost_may_be_a_function_and_nothing(app: FastAPI, server: Server) -> None:
+    async def rows(connection: Any) -> int:
+        return int(connection.query_params["rows"])
+
+    @app.get("/limit", dependencies=[Depends(RateLimit("2/m", cost=lambda c: int(c.query_params["rows"])))])
+    async def limit() -> None: ...
+
+    @app.get("/bucket", dependencies=[Depends(RateLimit("2/m", burst=2, cost=rows))])
+    async def bucket() -> None: ...
+
+    @app.get("/levels", dependencies=[Depends(RateLimits(Level("ip", "2/m", key=by_ip()), cost=rows))])
+    async def levels() -> None: ...
+
+    @app.get("/free", dependencies=[Depends(RateLimit("1/m", cost=0))])
+    async def free() -> None: ...
+
+    async with client(app) as http:
+
+        async def statuses(path: str) -> list[int]:
+            return [(await http.get(path)).status_code for _ in range(3)]
+
+        assert await statuses("/free") == [200] * 3
+        assert server.admin.dbsize() == 0
+        for path in ("/limit", "/bucket", "/levels"):
+            assert await statuses(f"{path}?rows=1") == [200, 200, 429]
+            assert await statuses(f"{path}?rows=0") == [200] * 3
+            # What can never pass is told to wait for a window.
+            never = await http.get(f"{path}?rows=3")
+            assert (never.status_code, never.headers["Retry-After"]) == (429, "60")
+    for cost in (-1, 1.5, True, "1"):
+        with pytest.raises(ArgumentError, match="cost must be"):
+            RateLimit("1/m", cost=cost)  # type: ignore[arg-type]
+        with pytest.raises(ArgumentError, match="cost must be"):
+            RateLimits(Level("ip", "1/m"), cost=cost)  # type: ignore[arg-type]
+
+
 async def test_a_block_locks_out(app: FastAPI) -> None:
     @app.post("/login", dependencies=[Depends(RateLimit("1/s", block="15m"))])
     async def login() -> None: ...

@@ -106,6 +106,57 @@ def test_each_of_several_limits_is_one_command(uri: str, server: Server) -> None
     assert codes(client, "/", 5) == [200, 200, 200, 200, 429]
 
 
+@pytest.mark.parametrize("strategy", [None, *NAMES])
+def test_what_can_never_pass_is_told_to_wait_for_a_window(strategy: str | None, uri: str) -> None:
+    app, limiter = make_app(uri, strategy=strategy)
+
+    @app.get("/cost")
+    @limiter.limit("10 per minute", cost=11)
+    def cost() -> str:
+        return "hello"
+
+    @app.get("/deducted")
+    @limiter.limit("10 per minute", cost=11, deduct_when=lambda response: True)
+    def deducted() -> str:
+        return "hello"
+
+    @app.get("/nothing")
+    @limiter.limit("0 per minute")
+    def nothing() -> str:
+        return "hello"
+
+    client = app.test_client()
+    for path in ("/cost", "/deducted", "/nothing"):
+        for _ in range(2):
+            response = client.get(path)
+            assert response.status_code == 429
+            assert 60 <= int(response.headers["Retry-After"]) <= 62
+
+
+@pytest.mark.parametrize("strategy", [None, *NAMES])
+def test_a_cost_of_nothing_always_passes_and_takes_nothing(strategy: str | None, uri: str) -> None:
+    app, limiter = make_app(uri, strategy=strategy)
+
+    def cost() -> int:
+        return int(flask.request.args["cost"])
+
+    @app.get("/hit")
+    @limiter.limit("2 per hour", cost=cost)
+    def hit() -> str:
+        return "hello"
+
+    @app.get("/deducted")
+    @limiter.limit("2 per hour", cost=cost, deduct_when=lambda response: True)
+    def deducted() -> str:
+        return "hello"
+
+    client = app.test_client()
+    for path in ("/hit", "/deducted"):
+        assert codes(client, f"{path}?cost=0", 3) == [200] * 3
+        assert codes(client, f"{path}?cost=1", 3) == [200, 200, 429]
+        assert codes(client, f"{path}?cost=0", 3) == [200] * 3
+
+
 def test_who_waits_as_told_is_let_in(uri: str) -> None:
     client = login_app(uri, "2 per 3 second")
     for _ in range(2):

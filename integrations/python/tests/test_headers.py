@@ -1,5 +1,7 @@
 """HTTP headers."""
 
+from dataclasses import replace
+
 import pytest
 
 from redis_ratelimit import ArgumentError, Decision, Rate
@@ -21,6 +23,11 @@ def test_retry_after_is_in_whole_seconds_rounded_up(milliseconds: int, seconds: 
 def test_retry_after_is_only_for_those_who_may_come_back() -> None:
     assert retry_after(GRANTED) == {}
     assert retry_after(NEVER) == {}
+    # Nobody should repeat at once what can never be granted.
+    assert retry_after(NEVER, Rate.parse("5/m")) == {"Retry-After": "60"}
+    assert retry_after(replace(NEVER, reset_after_ms=90_000), Rate.parse("5/m")) == {"Retry-After": "90"}
+    assert retry_after(GRANTED, Rate.parse("5/m")) == {}
+    assert retry_after(DENIED, Rate.parse("5/m")) == {"Retry-After": "31"}
     assert retry_after(DEGRADED) == {"Retry-After": "1"}
 
 
@@ -41,7 +48,7 @@ def test_x_ratelimit_says_when_in_either_way() -> None:
 def test_rate_limit_is_a_list_of_structured_fields() -> None:
     assert rate_limit({"burst": (Rate.parse("5/m"), GRANTED), "daily": (Rate.parse("1000/d"), DENIED)}) == {
         "RateLimit-Policy": '"burst";q=5;w=60, "daily";q=1000;w=86400',
-        "RateLimit": '"burst";r=4;t=60, "daily";r=0;t=31',
+        "RateLimit": '"burst";r=4;t=60, "daily";r=0;t=60',
     }
     # A window that is no whole number of seconds cannot be said. What never fits takes nothing from the quota.
     assert rate_limit({"fast": (Rate(5, 1500), NEVER)}) == {

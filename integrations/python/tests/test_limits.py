@@ -18,7 +18,14 @@ import pytest
 import redis
 import redis.asyncio
 from kinds import PATIENT
-from limits import RateLimitItem, RateLimitItemPerDay, RateLimitItemPerMinute, RateLimitItemPerSecond, parse
+from limits import (
+    RateLimitItem,
+    RateLimitItemPerDay,
+    RateLimitItemPerHour,
+    RateLimitItemPerMinute,
+    RateLimitItemPerSecond,
+    parse,
+)
 from limits.errors import ConfigurationError, StorageError
 from limits.limits import Granularity
 from limits.storage import MemoryStorage, storage_from_string
@@ -378,8 +385,10 @@ def test_costs(name: str, kind: BlockingLimits, server: Server) -> None:
     assert not strategy.test(FIVE, "ann", cost=3)
     assert strategy.hit(FIVE, "ann", cost=2)
     # A cost of nothing is always there.
-    assert strategy.hit(FIVE, "ann", cost=0)
-    assert strategy.get_window_stats(FIVE, "ann").remaining == 0
+    for limit in (FIVE, RateLimitItemPerMinute(0)):
+        assert strategy.hit(limit, "ann", cost=0)
+        assert strategy.test(limit, "ann", cost=0)
+        assert strategy.get_window_stats(limit, "ann").remaining == 0
     with pytest.raises(ArgumentError, match="cost must be an integer from 1"):
         strategy.hit(FIVE, "ann", cost=-1)
 
@@ -392,6 +401,25 @@ def test_a_limit_of_nothing_is_never_granted(name: str, kind: BlockingLimits, se
     assert not strategy.test(nothing, "ann")
     assert strategy.get_window_stats(nothing, "ann").remaining == 0
     assert server.admin.dbsize() == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("used", [0, 2])
+def test_what_can_never_be_granted_has_to_wait_for_a_window(
+    used: int, name: str, kind: BlockingLimits, server: Server
+) -> None:
+    strategy = kind.strategy(name, kind.storage(rl(server.url)))
+    for asked in (strategy.hit, strategy.test):
+        for limit, cost in ((parse("5/hour"), 6), (RateLimitItemPerHour(0), 1)):
+            if used and limit.amount:
+                strategy.hit(limit, "ann", cost=used)
+            assert not asked(limit, "ann", cost=cost)
+            stats = strategy.get_window_stats(limit, "ann")
+            assert 3590 < stats.reset_time - time.time() <= 3601
+            assert stats.remaining == max(0, limit.amount - used)
+            strategy.clear(limit, "ann")
+    # Of nothing there is never more.
+    assert 3590 < strategy.get_window_stats(RateLimitItemPerHour(0), "bob").reset_time - time.time() <= 3601
 
 
 @pytest.mark.parametrize("name", CLASSES + NAMES)

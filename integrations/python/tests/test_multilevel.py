@@ -97,6 +97,14 @@ def test_a_denial_says_which_level_and_when_and_charges_nothing(
     # Several at a time, and a cost that no wait is long enough for.
     both = limits.check(ANN, cost=4)
     assert (both.refused, both.never, both.retry_after) == (("ip", "user"), True, None)
+    # Nobody should repeat it at once.
+    assert int(both.headers()["Retry-After"]) == 60
+    assert int(limits.check(ANN, cost=51).headers()["Retry-After"]) == 3600
+    # A cost of nothing is always there, and asks nobody.
+    server.admin.config_resetstat()
+    nothing = limits.check(ANN, cost=0)
+    assert (nothing.allowed, nothing.rows) == (True, ())
+    assert commands_of(server) == {}
 
 
 def test_headers_tell_of_all_levels(server: Server, limiters: Blocking, multilevel: Any) -> None:
@@ -113,6 +121,9 @@ def test_headers_tell_of_all_levels(server: Server, limiters: Blocking, multilev
     denied = limits.check(ANN).headers()
     assert denied["X-RateLimit-Remaining"] == "0"
     assert 50 < int(denied["Retry-After"]) <= 60
+    # The time of each quota is that of its reset, granted or denied.
+    times = [int(quota.rpartition("=")[2]) for quota in denied["RateLimit"].split(", ")]
+    assert [50 < times[0] <= 60, 50 < times[1] <= 60, 3500 < times[2] <= 3600] == [True] * 3
 
 
 def test_levels_find_their_values(server: Server, limiters: Blocking, multilevel: Any) -> None:
@@ -282,6 +293,8 @@ def test_policies_apply_while_the_server_is_down_and_decisions_return(
     refused = closed.check(ANN)
     assert (refused.allowed, refused.degraded, refused.retry_after) == (False, "CONNECTION", 1.0)
     assert refused.headers()["Retry-After"] == "1"
+    # No level is to blame.
+    assert refused.refused == ()
     server.start()
     assert limits.check(ANN).allowed
     assert closed.check(ANN).refused == ("user",)
@@ -405,7 +418,7 @@ def test_a_node_that_fails_in_the_middle_gives_back_what_was_granted(
     assert commands_of(first) == {"rl.check": 1, "rl.refund": 1}
     assert used(limits, "ip", subject["ip"]) == [1]
     denied = closed.check(subject)
-    assert (denied.allowed, denied.refused, bool(denied.degraded)) == (False, ("user",), True)
+    assert (denied.allowed, denied.refused, bool(denied.degraded)) == (False, (), True)
     assert used(limits, "ip", subject["ip"]) == [1]
     # Open means that the others still decide, and count what was let through.
     assert [open_.check(subject).allowed for _ in range(10)] == [True] * 8 + [False] * 2

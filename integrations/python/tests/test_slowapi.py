@@ -146,6 +146,21 @@ def test_decorators(uri: str) -> None:
     assert codes(client, "/dynamic", 2) == [200, 429]
 
 
+def test_what_can_never_pass_and_what_costs_nothing(uri: str) -> None:
+    limiter = make_limiter(uri)
+
+    @limiter.limit("2/hour", cost=lambda request: int(request.query_params["cost"]))
+    async def export(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("rows")
+
+    client = client_of(Starlette(routes=[Route("/", export)]), limiter)
+    never = client.get("/?cost=3")
+    assert never.status_code == 429
+    assert 3600 <= int(never.headers["Retry-After"]) <= 3602
+    assert codes(client, "/?cost=1", 3) == [200, 200, 429]
+    assert codes(client, "/?cost=0", 3) == [200] * 3
+
+
 def test_fastapi(uri: str, server: Server) -> None:
     limiter = make_limiter(uri)
     app = FastAPI()

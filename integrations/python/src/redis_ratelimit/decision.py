@@ -86,11 +86,11 @@ class Decisions(Mapping[str | bytes, Decision]):
 
     @property
     def refused(self) -> tuple[str | bytes, ...]:
-        """The keys that had no room, in order; empty when granted."""
+        """The keys that had no room, in order; empty when granted, and when the failure policy denied."""
         if self.allowed:
             return ()
         # In a denied call every row says 0 granted; those that had room have nothing to wait for.
-        return tuple(key for key, row in self.rows.items() if row.retry_after_ms != 0)
+        return tuple(key for key, row in self.rows.items() if row.retry_after_ms != 0 and not row.degraded)
 
     @property
     def binding(self) -> Decision:

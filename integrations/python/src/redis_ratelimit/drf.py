@@ -82,8 +82,10 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
         return False
 
     def wait(self) -> float | None:
-        """Return the seconds after which the request would pass. None if it never will, because the limit is 0."""
-        return None if self.decision is None else self.decision.retry_after
+        """Return the seconds after which the request would pass. Nothing passes a limit of 0: the whole duration."""
+        if self.decision is not None:
+            return self.decision.retry_after
+        return self.duration if self.rate is not None and self.num_requests <= 0 else None
 
     def _limiter(self) -> RateLimiter:
         limiter = connection.limiter(self.cache)

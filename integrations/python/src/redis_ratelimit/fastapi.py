@@ -27,11 +27,13 @@ from .keys import client_ip
 from .keys import key as build_key
 from .multilevel import AsyncMultiLevelLimiter, Level, LevelDecision, MultiLevelDecision, Value, http_headers
 from .policy import Policy, checked
-from .rates import Duration, Rate, RateLike, rates
+from .rates import Duration, Rate, RateLike, rates, units
 
 __all__ = ["RateLimit", "RateLimits", "TooManyRequests", "by_ip", "lifespan"]
 
 Key: TypeAlias = Callable[[HTTPConnection], Value | Awaitable[Value]]
+Cost: TypeAlias = int | Callable[[HTTPConnection], int | Awaitable[int]]
+"""What a request costs, or a function of the connection, asynchronous or not, that says it. 0: it is not limited."""
 
 _LIMITS = "redis_ratelimit.limits"
 # What a WebSocket is refused with before it is open: the server answers with 403.
@@ -82,11 +84,19 @@ def by_ip(*, trusted_proxies: int = 0, ipv6_prefix: int = 64) -> Callable[[HTTPC
 
 
 class _Dependency:
-    """What both dependencies share: a limiter, a policy, and how a decision becomes an answer."""
+    """What both dependencies share: a limiter, a policy, a cost, and how a decision becomes an answer."""
 
-    def __init__(self, limiter: AsyncRateLimiter | None, policy: Policy | None) -> None:
+    def __init__(self, limiter: AsyncRateLimiter | None, policy: Policy | None, cost: Cost) -> None:
         self._limiter = limiter
         self._policy = None if policy is None else checked(policy)
+        # Refuses bad settings now.
+        self._cost = cost if callable(cost) or cost == 0 else units(cost, "cost")
+
+    async def _cost_of(self, connection: HTTPConnection) -> int:
+        if not callable(self._cost):
+            return self._cost
+        found = self._cost(connection)
+        return await found if inspect.isawaitable(found) else found
 
     def _with_policy(self, limiter: AsyncRateLimiter) -> AsyncRateLimiter:
         return limiter if self._policy is None else limiter.with_policy(self._policy)
@@ -105,7 +115,8 @@ class RateLimit(_Dependency):
     """A limit, as a dependency of a route, a router or an application: ``Depends(RateLimit("5/minute"))``.
 
     It takes one or more rates, and asks one ``RL.CHECK`` for each request; with `burst`, one rate, and ``RL.GCRA``.
-    `cost` and `block` are those of `RateLimiter.check`. A refused request is answered by `TooManyRequests`, a WebSocket
+    `cost` and `block` are those of `RateLimiter.check`; the cost may be a function of the connection, asynchronous or
+    not, and a request whose cost is 0 is not limited. A refused request is answered by `TooManyRequests`, a WebSocket
     by closing it before it opens (1008, which servers answer with 403).
 
     `key` says whom to count: by default the client's address (`by_ip`). It is a function of the connection,
@@ -132,20 +143,19 @@ class RateLimit(_Dependency):
         *given: RateLike,
         key: Key | Any = None,
         scope: str | None = None,
-        cost: int = 1,
+        cost: Cost = 1,
         burst: int | None = None,
         block: Duration | None = None,
         limiter: AsyncRateLimiter | None = None,
         policy: Policy | None = None,
         prefix: str = "rl",
     ) -> None:
-        super().__init__(limiter, policy)
+        super().__init__(limiter, policy, cost)
         self.rates: tuple[Rate, ...] = rates(given)
         if not 1 <= len(self.rates) <= (8 if burst is None else 1):
             raise ArgumentError("a RateLimit needs from 1 to 8 rates, and just one with burst")
         self._key = key
         self._scope = scope
-        self._cost = cost
         self._burst = burst
         self._block = block
         self._prefix = prefix
@@ -167,15 +177,16 @@ class RateLimit(_Dependency):
         if callable(self._key):
             found = self._key(connection)
             value = await found if inspect.isawaitable(found) else found
-        if value is None:
+        cost = await self._cost_of(connection)
+        if value is None or cost == 0:
             return None
         parts = [self._scope] if self._scope is not None else [_endpoint(connection), *([number] if number > 1 else [])]
         key = build_key(*parts, value, prefix=self._prefix)
         limiter = self._with_policy(self._limiter or limiter_of(connection.scope))
         if self._burst is None:
-            decision = await limiter.check(key, *self.rates, cost=self._cost, block=self._block)
+            decision = await limiter.check(key, *self.rates, cost=cost, block=self._block)
         else:
-            decision = await limiter.gcra(key, self.rates[0], burst=self._burst, cost=self._cost, block=self._block)
+            decision = await limiter.gcra(key, self.rates[0], burst=self._burst, cost=cost, block=self._block)
         decided(connection.scope).append(
             LevelDecision(quota_name(":".join(map(str, parts))), binding_rate(self.rates, decision), key, decision)
         )
@@ -196,15 +207,14 @@ class RateLimits(_Dependency):
         self,
         *levels: Level,
         scope: str | None = None,
-        cost: int = 1,
+        cost: Cost = 1,
         shard: str | None = None,
         atomic: bool | None = None,
         limiter: AsyncRateLimiter | None = None,
         policy: Policy | None = None,
         prefix: str = "rl",
     ) -> None:
-        super().__init__(limiter, policy)
-        self._cost = cost
+        super().__init__(limiter, policy, cost)
 
         def levels_on(limiter: Any) -> AsyncMultiLevelLimiter:
             return AsyncMultiLevelLimiter(limiter, levels, scope=scope, shard=shard, atomic=atomic, prefix=prefix)
@@ -220,7 +230,7 @@ class RateLimits(_Dependency):
         limiter = self._limiter or limiter_of(connection.scope)
         if self._made is None or self._made[0] is not limiter:
             self._made = (limiter, self._levels_on(self._with_policy(limiter)))
-        result = await self._made[1].check(connection, cost=self._cost)
+        result = await self._made[1].check(connection, cost=await self._cost_of(connection))
         decided(connection.scope).extend(result.rows)
         self._answer(connection, response, result)
         return result

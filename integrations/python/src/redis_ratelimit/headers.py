@@ -19,15 +19,19 @@ def _seconds(milliseconds: int) -> int:
     return -(-milliseconds // 1000)
 
 
-def retry_after(decision: Decision) -> dict[str, str]:
-    """Return ``Retry-After`` in seconds, for a denied request; nothing when granted, and nothing for never.
+def retry_after(decision: Decision, rate: Rate | None = None) -> dict[str, str]:
+    """Return ``Retry-After`` in seconds, for a denied request; nothing when granted.
+
+    A request that can never be granted, because it costs more than the limit, is told to wait for a whole window of
+    `rate`, so that no client repeats it at once. Nothing without a rate.
 
     >>> retry_after(Decision(granted=0, limit=5, remaining=0, retry_after_ms=1001, reset_after_ms=60000))
     {'Retry-After': '2'}
     """
-    if decision.allowed or decision.never:
+    if decision.allowed or (decision.never and rate is None):
         return {}
-    return {"Retry-After": str(max(1, _seconds(decision.retry_after_ms)))}
+    wait = max(rate.window_ms, decision.reset_after_ms) if decision.never and rate else decision.retry_after_ms
+    return {"Retry-After": str(max(1, _seconds(wait)))}
 
 
 def x_ratelimit(
@@ -62,8 +66,8 @@ def rate_limit(policies: Mapping[str, tuple[Rate, Decision]]) -> dict[str, str]:
     """Return ``RateLimit-Policy`` and ``RateLimit``, after draft-ietf-httpapi-ratelimit-headers (-08 and later).
 
     `policies` maps the name of each quota to its rate and its decision. The names are printable ASCII; quotes in them
-    are escaped. ``w`` is left out where the window is no whole number of seconds, ``t`` is the time until the whole
-    quota is back, or for a denied request the time to wait. Degraded decisions appear only as policies.
+    are escaped. ``w`` is left out if the window is no whole number of seconds. ``t`` is the time until the whole quota
+    is back, also for a denied request. Degraded decisions appear only as policies.
 
     >>> decision = Decision(granted=1, limit=100, remaining=50, retry_after_ms=0, reset_after_ms=30000)
     >>> rate_limit({"per minute": (Rate.parse("100/m"), decision)})
@@ -76,8 +80,7 @@ def rate_limit(policies: Mapping[str, tuple[Rate, Decision]]) -> dict[str, str]:
         window = f";w={rate.window_ms // 1000}" if rate.window_ms % 1000 == 0 else ""
         quotas.append(f"{quoted};q={rate.limit}{window}")
         if not decision.degraded:
-            wait = decision.reset_after_ms if decision.allowed or decision.never else decision.retry_after_ms
-            states.append(f"{quoted};r={decision.remaining};t={_seconds(wait)}")
+            states.append(f"{quoted};r={decision.remaining};t={_seconds(decision.reset_after_ms)}")
     headers = {}
     if quotas:
         headers["RateLimit-Policy"] = ", ".join(quotas)

@@ -52,7 +52,9 @@ class Limiter:
         ours = classify(error)
         if not isinstance(ours, UnavailableError):
             raise ours from error
-        self._outages.failed(ours.reason, str(error) or type(error).__name__, self._policy)
-        if self._policy == "raise" or request.otherwise is None:
+        # What has no other answer raises, whatever the policy is.
+        policy: Policy = "raise" if request.otherwise is None else self._policy
+        self._outages.failed(ours.reason, str(error) or type(error).__name__, policy)
+        if policy == "raise" or request.otherwise is None:
             raise ours from error
-        return request.otherwise(self._policy, ours.reason)
+        return request.otherwise(policy, ours.reason)

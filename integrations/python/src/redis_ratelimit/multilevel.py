@@ -130,7 +130,8 @@ class MultiLevelDecision:
     rows: tuple[LevelDecision, ...]
     """What was decided, in the order of the levels and rates.
 
-    With ``atomic=False`` up to the level that denied. Empty if no level applied, which grants the request.
+    With ``atomic=False`` up to the level that denied. Empty if no level applied, or the cost is 0, which grants the
+    request.
     """
 
     @property
@@ -140,10 +141,14 @@ class MultiLevelDecision:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """The names of the levels without room, in order; empty when granted. With ``atomic=False``, the first one."""
+        """The names of the levels without room, in order. With ``atomic=False``, the first one.
+
+        Empty when granted, and when the failure policy denied: then nobody knows of any, and `degraded` says why.
+        """
         if self.allowed:
             return ()
-        return tuple(dict.fromkeys(row.level for row in self.rows if row.decision.retry_after_ms != 0))
+        without_room = (row for row in self.rows if row.decision.retry_after_ms != 0 and not row.decision.degraded)
+        return tuple(dict.fromkeys(row.level for row in without_room))
 
     @property
     def binding(self) -> LevelDecision | None:
@@ -192,7 +197,12 @@ def binding(rows: Sequence[LevelDecision]) -> LevelDecision | None:
     known = [row for row in rows if not row.decision.degraded] or rows
     if all(row.decision.allowed for row in rows):
         return min(known, key=lambda row: row.decision.remaining)
-    return max(rows, key=lambda row: (not row.decision.allowed, row.decision.never, row.decision.retry_after_ms))
+
+    def wait(row: LevelDecision) -> tuple[bool, bool, int]:
+        never = row.decision.never
+        return (not row.decision.allowed, never, row.rate.window_ms if never else row.decision.retry_after_ms)
+
+    return max(rows, key=wait)
 
 
 def http_headers(rows: Sequence[LevelDecision], *, reset: Literal["epoch", "delta"] = "epoch") -> dict[str, str]:
@@ -209,7 +219,7 @@ def http_headers(rows: Sequence[LevelDecision], *, reset: Literal["epoch", "delt
     return {
         **headers.x_ratelimit(row.decision, reset=reset),
         **headers.rate_limit(quotas),
-        **headers.retry_after(row.decision),
+        **headers.retry_after(row.decision, row.rate),
     }
 
 
@@ -359,14 +369,14 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
     """
 
     def check(self, subject: Any = None, *, cost: int = 1) -> MultiLevelDecision:
-        """Decide, and charge `cost` units on every level if all of them have room.
+        """Decide, and charge `cost` units on every level if all of them have room. A cost of 0 asks nobody.
 
         `subject` is what the levels get their values from: see `Level`. Raises as `RateLimiter.mcheck`.
         """
         chosen = [part for level in self.levels for part in self._parts_of(level, level.value(subject))]
         if self._unchosen:
             self._choice_is_needed(BLOCKING.cluster)
-        if not chosen:
+        if not chosen or cost == 0:
             return MultiLevelDecision(())
         if not self._atomic:
             return self._one_by_one(chosen, cost)
@@ -437,7 +447,7 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
             chosen += self._parts_of(level, await value if inspect.isawaitable(value) else value)
         if self._unchosen:
             self._choice_is_needed(ASYNCIO.cluster)
-        if not chosen:
+        if not chosen or cost == 0:
             return MultiLevelDecision(())
         if not self._atomic:
             return await self._one_by_one(chosen, cost)

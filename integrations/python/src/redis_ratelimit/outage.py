@@ -1,4 +1,4 @@
-"""Since when there have been no decisions: one log line when it begins, and one when it is over."""
+"""Since when there have been no decisions: a log line for each policy that applies, and one when it is over."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Outages:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._reason: str | None = None
+        self._told: set[str] = set()
         self._failures = 0
         self._began = 0.0
         self._last = 0.0
@@ -28,15 +29,17 @@ class Outages:
         return self._reason
 
     def failed(self, reason: str, message: str, policy: str) -> None:
-        """Note that there was no decision."""
+        """Note that there was no decision, and what a call is answered instead. Each policy is told once."""
         now = time.monotonic()
         with self._lock:
-            begins = self._reason is None
-            if begins:
+            if self._reason is None:
                 self._reason, self._failures, self._began = reason, 0, now
+                self._told.clear()
             self._failures += 1
             self._last = now
-        if begins:
+            tell = policy not in self._told
+            self._told.add(policy)
+        if tell:
             logger.warning("rate limiting has failed, policy %r applies: %s: %s", policy, reason, message)
 
     def succeeded(self) -> None:

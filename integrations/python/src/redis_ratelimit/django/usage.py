@@ -18,6 +18,7 @@ from django_ratelimit import ALL, core
 
 from .. import keys
 from ..decision import Decision
+from ..policy import CLOSED_RETRY_AFTER_MS
 from ..rates import Rate
 from . import connection
 
@@ -38,8 +39,9 @@ class Usage(TypedDict):
     """Seconds, rounded up: when limited, until a request will pass; else until the count is 0 again."""
 
 
-REFUSED = Usage(count=0, limit=0, should_limit=True, time_left=-1)
-"""When there is no decision, and ``RATELIMIT_FAIL_OPEN`` is not set: what django-ratelimit says then."""
+REFUSED = Usage(count=0, limit=0, should_limit=True, time_left=math.ceil(CLOSED_RETRY_AFTER_MS / 1000))
+"""When there is no decision, and ``RATELIMIT_FAIL_OPEN`` is not set: what django-ratelimit says then, except that
+``time_left`` is a time to wait, and not -1."""
 
 
 def get_usage(

@@ -55,21 +55,24 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
     async def decide(self, key: str, limit: int, expiry: int, cost: int = 1, *, gcra: bool = False) -> Standing:
         """As `RateLimitStorage.decide`."""
         if cost == 0:
-            return replace(await self.look(key), allowed=True)
+            return await self.look(key, limit, 0, expiry)
         if limit == 0:
-            return Standing.of(None, allowed_if_unused=False)
+            standing = Standing.of(None, expiry, allowed_if_unused=False)
+            self.recent.keep(key, standing)
+            return standing
         with self.wrapping():
             ask = self.limiter.gcra if gcra else self.limiter.check
-            standing = Standing.of(await ask(self.redis_key(key), (limit, expiry), cost=cost))
+            standing = Standing.of(await ask(self.redis_key(key), (limit, expiry), cost=cost), expiry)
         self.recent.keep(key, standing)
         return standing
 
-    async def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1) -> Standing:
+    async def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1, expiry: int = 0) -> Standing:
         """As `RateLimitStorage.look`."""
         with self.wrapping():
-            standing = Standing.of(await self.limiter.peek(self.redis_key(key), cost=max(cost, 1)), cost <= limit)
+            decision = await self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
+        standing = Standing.of(decision, expiry, allowed_if_unused=cost <= limit)
         self.recent.keep(key, standing)
-        return standing
+        return standing if cost else replace(standing, allowed=True)
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """As `RateLimitStorage.incr`."""
@@ -183,12 +186,15 @@ class AsyncSlidingWindowRateLimiter(RateLimiter):
 
     async def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """As `SlidingWindowRateLimiter.test`."""
-        return (await self.storage.look(self.key_for(item, identifiers), item.amount, cost)).allowed
+        key = self.key_for(item, identifiers)
+        return (await self.storage.look(key, item.amount, cost, item.get_expiry())).allowed
 
     async def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """As `SlidingWindowRateLimiter.get_window_stats`."""
         key = self.key_for(item, identifiers)
-        standing = self.storage.recent.find(key, item.get_expiry()) or await self.storage.look(key)
+        standing = self.storage.recent.find(key, item.get_expiry())
+        if standing is None:
+            standing = await self.storage.look(key, item.amount, expiry=item.get_expiry())
         return standing.stats(item.amount)
 
     async def clear(self, item: RateLimitItem, *identifiers: str) -> None:

@@ -21,7 +21,9 @@ class Standing:
     used: int
     """Units in use."""
     resets_at: float
-    """Time since the epoch, in seconds: when a denied request would be granted, else when the whole quota is back."""
+    """Time since the epoch, in seconds: when a denied request would be granted, else when the whole quota is back.
+
+    What can never be granted has to wait for a whole window."""
     seen_at: float
     """When that was, by the monotonic clock."""
 
@@ -31,18 +33,23 @@ class Standing:
         The time is a whole second, rounded up, unless nothing is in use: Flask-Limiter cuts off fractions, and would
         tell clients to come back too early.
         """
-        reset_time = math.ceil(self.resets_at) if self.used else self.resets_at
+        reset_time = math.ceil(self.resets_at) if self.used or not self.allowed else self.resets_at
         return WindowStats(reset_time, max(0, limit - self.used))
 
     @classmethod
-    def of(cls, decision: Decision | None, allowed_if_unused: bool = True) -> Standing:
-        """Read a reply; None is that of a limit of which nothing is in use."""
+    def of(cls, decision: Decision | None, expiry: int = 0, *, allowed_if_unused: bool = True) -> Standing:
+        """Read a reply; None is that of a limit of which nothing is in use.
+
+        What can never be granted is told to wait for the whole window, `expiry` seconds: nobody should repeat it.
+        """
         now = time.time()
         seen_at = time.monotonic()
         if decision is None:
-            return cls(allowed_if_unused, 0, now, seen_at)
+            return cls(allowed_if_unused, 0, now if allowed_if_unused else now + expiry, seen_at)
         waits = not decision.allowed and not decision.never
         wait_ms = decision.retry_after_ms if waits else decision.reset_after_ms
+        if decision.never:
+            wait_ms = max(wait_ms, expiry * 1000)
         return cls(decision.allowed, decision.limit - decision.remaining, now + wait_ms / 1000, seen_at)
 
 

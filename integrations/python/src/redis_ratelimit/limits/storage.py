@@ -69,21 +69,24 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
         A cost of 0 is always granted, and only looks (RL.PEEK). A limit of 0 grants nothing, and asks nobody.
         """
         if cost == 0:
-            return replace(self.look(key), allowed=True)
+            return self.look(key, limit, 0, expiry)
         if limit == 0:
-            return Standing.of(None, allowed_if_unused=False)
+            standing = Standing.of(None, expiry, allowed_if_unused=False)
+            self.recent.keep(key, standing)
+            return standing
         with self.wrapping():
             ask = self.limiter.gcra if gcra else self.limiter.check
-            standing = Standing.of(ask(self.redis_key(key), (limit, expiry), cost=cost))
+            standing = Standing.of(ask(self.redis_key(key), (limit, expiry), cost=cost), expiry)
         self.recent.keep(key, standing)
         return standing
 
-    def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1) -> Standing:
-        """See where a limit stands, and whether the cost would be granted: one RL.PEEK."""
+    def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1, expiry: int = 0) -> Standing:
+        """See where a limit stands, and whether the cost would be granted: one RL.PEEK. A cost of 0 always would."""
         with self.wrapping():
-            standing = Standing.of(self.limiter.peek(self.redis_key(key), cost=max(cost, 1)), cost <= limit)
+            decision = self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
+        standing = Standing.of(decision, expiry, allowed_if_unused=cost <= limit)
         self.recent.keep(key, standing)
-        return standing
+        return standing if cost else replace(standing, allowed=True)
 
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Hit the limit that is part of the key, and return the units in use; above the limit if denied.

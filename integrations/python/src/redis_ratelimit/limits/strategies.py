@@ -36,16 +36,19 @@ class SlidingWindowRateLimiter(RateLimiter):
 
     def test(self, item: RateLimitItem, *identifiers: str, cost: int = 1) -> bool:
         """Return whether `cost` units would be granted now. The server is always asked."""
-        return self.storage.look(self.key_for(item, identifiers), item.amount, cost).allowed
+        key = self.key_for(item, identifiers)
+        return self.storage.look(key, item.amount, cost, item.get_expiry()).allowed
 
     def get_window_stats(self, item: RateLimitItem, *identifiers: str) -> WindowStats:
         """Return when to come back, and the units that remain.
 
         The time is when the request would be granted, if the last answer was a denial; else when the whole quota is
-        back. It is a whole second, rounded up.
+        back. What can never be granted has to wait for a whole window. It is a whole second, rounded up.
         """
         key = self.key_for(item, identifiers)
-        standing = self.storage.recent.find(key, item.get_expiry()) or self.storage.look(key)
+        standing = self.storage.recent.find(key, item.get_expiry())
+        if standing is None:
+            standing = self.storage.look(key, item.amount, expiry=item.get_expiry())
         return standing.stats(item.amount)
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
