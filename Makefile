@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-python test-matrix test-container bench-instructions lint bench plots build dist test-dist clean
+.PHONY: help image run demo test test-long test-python test-matrix test-container bench-instructions lint bench plots build dist test-dist clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -18,13 +18,16 @@ run: ## Start a server with the module on 127.0.0.1:6379 (PORT=, CONF= to change
 demo: ## Walk through the commands on a private server
 	@scripts/demo
 
-test: ## Run every test; installs what is missing
+test: ## Run every test but the long ones; installs what is missing
 	@scripts/test
+
+test-long: ## Run the long ones: what a server does to every command alike
+	@scripts/test --long
 
 test-python: ## Run the tests of integrations/python only
 	@scripts/python test
 
-test-matrix: ## Run every test of the module on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
+test-matrix: ## Run what starts servers on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
 	@scripts/server-matrix $(SERVERS)
 
 test-container: ## Build the image and test it: every command in a container, the image, compose.yaml; skipped without Docker

@@ -186,6 +186,7 @@ fn a_server_without_the_module_and_one_that_may_not_load_it_say_what_is_quoted()
 }
 
 #[test]
+#[ignore = "long: what the server answers to every write"]
 fn a_failed_snapshot_is_quoted_as_it_is_said() {
     let server = Setup::new().arguments(["--save", "3600 1000000"]).start();
     let mut client = server.connect();

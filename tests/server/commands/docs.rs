@@ -142,6 +142,10 @@ fn flags_and_arity() {
             let has = info.iter().any(|text| text == flag);
             assert_eq!(has, flags.contains(&flag), "{command} {flag}");
         }
+        // So the server refuses it while it loads its data, has lost its primary, or runs a long script.
+        for flag in ["loading", "stale", "allow_busy"] {
+            assert!(info.iter().all(|text| text != flag), "{command} {flag}");
+        }
         for flag in ["RW", "RO", "RM", "access", "update", "delete"] {
             let has = info.iter().any(|text| text == flag);
             assert_eq!(has, key_flags.contains(&flag), "{command} {flag}");

@@ -411,6 +411,7 @@ const WRITES: [&str; 6] = [
 const LOOKS: [&str; 3] = ["RL.PEEK k", "RL.INFO k", "RL.TOP"];
 
 #[test]
+#[ignore = "long: what the server answers to every write"]
 fn min_replicas_to_write_refuses_decisions_while_no_replica_is_near() {
     let primary = Node::start_with(|| {
         Setup::new().arguments([
@@ -464,6 +465,7 @@ fn min_replicas_to_write_refuses_decisions_while_no_replica_is_near() {
 }
 
 #[test]
+#[ignore = "long: who promotes the replica makes no difference to limiters"]
 fn sentinel_promotes_a_replica_under_load_and_limits_go_on() {
     let mut primary = Node::start();
     let replicas = [Node::replica_of(&primary), Node::replica_of(&primary)];
@@ -561,6 +563,7 @@ fn sentinel_promotes_a_replica_under_load_and_limits_go_on() {
 }
 
 #[test]
+#[ignore = "long: who promotes the replica makes no difference to limiters"]
 fn a_cluster_replaces_a_killed_primary_under_load_and_limits_go_on() {
     let mut cluster = Cluster::start(3, true);
     let mut client = cluster.client();
@@ -723,6 +726,7 @@ fn used_of(info: Value) -> i64 {
 }
 
 #[test]
+#[ignore = "long: what the server answers to every command"]
 fn a_replica_without_its_primary_looks_or_answers_masterdown() {
     let mut primary = Node::start();
     let replica = Node::replica_of(&primary);
@@ -748,6 +752,7 @@ fn a_replica_without_its_primary_looks_or_answers_masterdown() {
 }
 
 #[test]
+#[ignore = "long: what the server answers to every command"]
 fn a_server_that_is_loading_answers_loading_and_then_goes_on() {
     let mut server = Setup::new()
         // Slowly, so that it can be seen.
@@ -784,6 +789,7 @@ fn a_server_that_is_loading_answers_loading_and_then_goes_on() {
 }
 
 #[test]
+#[ignore = "long: what the server answers to every command"]
 fn a_server_that_runs_a_long_script_answers_busy() {
     let server = Setup::new()
         .arguments(["--busy-reply-threshold", "1"])

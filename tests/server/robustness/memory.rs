@@ -160,6 +160,7 @@ fn evicting(policy: &str) -> (Server, Clock, Connection) {
 }
 
 #[test]
+#[ignore = "long: what the server evicts"]
 fn each_policy_that_evicts_goes_on_deciding_and_an_evicted_key_lifts_its_limit() {
     for policy in [
         "allkeys-lru",
@@ -216,6 +217,7 @@ fn percent(client: &mut Connection, keys: impl Iterator<Item = String>) -> usize
 }
 
 #[test]
+#[ignore = "long: what the server evicts"]
 fn limiters_that_are_asked_outlive_colder_ones() {
     const KEYS: usize = 300;
     for policy in ["allkeys-lru", "allkeys-lfu", "volatile-lru", "volatile-lfu"] {
@@ -275,6 +277,7 @@ fn tick(client: &mut Connection, clock: &Clock) {
 }
 
 #[test]
+#[ignore = "long: what the server evicts"]
 fn volatile_ttl_evicts_those_that_matter_for_the_shortest_time() {
     const KEYS: usize = 300;
     let (_server, _clock, mut client) = evicting("volatile-ttl");
@@ -298,6 +301,7 @@ fn volatile_ttl_evicts_those_that_matter_for_the_shortest_time() {
 }
 
 #[test]
+#[ignore = "long: what the server evicts"]
 fn object_idletime_and_freq_tell_how_a_limiter_is_used() {
     let (_server, clock, mut client) = evicting("allkeys-lru");
     client.decide("RL.CHECK k 1 1h");
@@ -350,6 +354,7 @@ fn object_idletime_and_freq_tell_how_a_limiter_is_used() {
 }
 
 #[test]
+#[ignore = "long: what the server answers to every write"]
 fn a_failed_snapshot_stops_decisions_with_misconf_until_one_succeeds() {
     let server = Setup::new().arguments(["--save", "3600 1000000"]).start();
     let mut client = server.connect();
