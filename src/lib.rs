@@ -45,7 +45,7 @@ fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
     server::prepare(ctx.ctx)?;
     let settings = server::configure(ctx.ctx, arguments.iter().map(RedisString::as_slice))?;
     // The server sets only what differs from the default.
-    denied_keys::resize(Inside::of(ctx), settings.top_keys);
+    denied_keys::start(Inside::of(ctx), settings.top_keys, settings.top_half_life);
     server::register_info(ctx.ctx);
     commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))?;
     server::watch_listeners(ctx.ctx);

@@ -12,7 +12,7 @@ use super::workloads::FULL;
 use crate::harness::{Ask, eventually};
 
 /// The most slots that `RL.TOP` can have.
-const SLOTS: usize = 10_000;
+const SLOTS: usize = 1_000;
 /// The limiter that others are copied from.
 const MODEL: &str = "model";
 
@@ -183,11 +183,11 @@ impl Cases {
         self.deny(SLOTS);
         self.model(&format!("{FULL} 1h"), 1);
         let request = format!("RL.CHECK {{keys}} {FULL} 1h");
-        self.run("RL.CHECK denied, 10,000 slots", 1, &request, Some(0));
-        self.run("RL.TOP (10 of 10,000 slots)", 0, "RL.TOP", None);
+        self.run("RL.CHECK denied, 1,000 slots", 1, &request, Some(0));
+        self.run("RL.TOP (10 of 1,000 slots)", 0, "RL.TOP", None);
         self.calls = self.calls.div_ceil(10);
         let all = format!("RL.TOP {SLOTS}");
-        self.run("RL.TOP 10000 (of 10,000 slots)", 0, &all, None);
+        self.run("RL.TOP 1000 (of 1,000 slots)", 0, &all, None);
         let many = (0..20)
             .map(|at| format!("~other{at}:* "))
             .collect::<String>();
@@ -202,13 +202,13 @@ impl Cases {
             let mut admin = std::mem::replace(&mut self.client, self.target.primary.connect());
             self.client.ask("AUTH one any");
             self.run(
-                &format!("RL.TOP (10 of 10,000 slots), {who}"),
+                &format!("RL.TOP (10 of 1,000 slots), {who}"),
                 0,
                 "RL.TOP",
                 None,
             );
             self.run(
-                &format!("RL.TOP 10000 (of 10,000 slots), {who}"),
+                &format!("RL.TOP 1000 (of 1,000 slots), {who}"),
                 0,
                 &all,
                 None,

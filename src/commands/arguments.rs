@@ -81,3 +81,11 @@ pub(super) fn integer(argument: &[u8]) -> Option<u64> {
         _ => None,
     }
 }
+
+/// The same, or 0.
+pub(super) fn or_zero(argument: &[u8]) -> Option<u64> {
+    match argument {
+        b"0" => Some(0),
+        _ => integer(argument),
+    }
+}

@@ -8,7 +8,7 @@ use redis_module::raw::{
 
 use super::errors::NOT_A_LIMITER;
 use super::reply::row;
-use crate::limiter::{Algorithm, Decision, Encoded, Limiter, MIN_LEN, Request};
+use crate::limiter::{Algorithm, Decision, Encoded, Limiter, MIN_LEN, Request, Timestamp};
 use crate::server::{Argument, ArgumentKind, Call, Error, Key, Stored};
 use crate::stats::counters::CommandCounters;
 use crate::stats::denied_keys;
@@ -21,13 +21,14 @@ pub(super) fn decide<A: Algorithm>(
     request: &Request,
 ) -> Result<(), Error> {
     let mut key = Key::write(call, 1)?;
-    let mut limiter = Limiter::<A>::blank(call.now());
+    let now = call.now();
+    let mut limiter = Limiter::<A>::blank(now);
     limiter.reopen(state(&key)?, parameters)?;
     let decision = limiter.decide(request);
     store(&mut key, &limiter)?;
     // Closed before others hear of it, who may write the key.
     drop(key);
-    observe(call, counters, &decision);
+    observe(call, now, counters, &decision);
     call.reply_integers(&row(&decision));
     Ok(())
 }
@@ -43,21 +44,26 @@ pub(super) fn store<A: Algorithm>(key: &mut Key<'_>, limiter: &Limiter<A>) -> Re
 }
 
 /// Counts a decision on the key that is the first argument.
-pub(super) fn observe(call: &Call<'_>, counters: &CommandCounters, decision: &Decision) {
+pub(super) fn observe(
+    call: &Call<'_>,
+    now: Timestamp,
+    counters: &CommandCounters,
+    decision: &Decision,
+) {
     if decision.granted > 0 {
         counters.count_granted(decision.granted);
     } else if decision.is_impossible() {
         counters.count_impossible();
     } else {
         counters.count_denied();
-        denied(call, 1);
+        denied(call, now, 1);
     }
 }
 
 /// Makes it known that the key named by an argument was denied: to `RL.TOP`, and to whoever listens.
-pub(super) fn denied(call: &Call<'_>, at: usize) {
+pub(super) fn denied(call: &Call<'_>, now: Timestamp, at: usize) {
     if let Some(key) = call.argument(at) {
-        denied_keys::count(call.inside(), call.database(), key);
+        denied_keys::count(call.inside(), now, call.database(), key);
     }
     call.notify(c"rl.denied", at);
 }

@@ -3,6 +3,7 @@
 
 use crate::limiter::{AlgorithmKind, DecodeError, QuotaError, RulesError, VERSION};
 use crate::server::Error;
+use crate::stats::denied_keys::MAX_KEYS;
 
 pub(super) const SYNTAX: Error = Error::Argument(c"ERR syntax error");
 pub(super) const LIMIT: Error =
@@ -21,7 +22,13 @@ pub(super) const UNITS: Error =
 pub(super) const NUMKEYS: Error = Error::Argument(c"ERR numkeys must be an integer from 1 to 128");
 pub(super) const DUPLICATE_KEY: Error =
     Error::Argument(c"ERR key must differ from the other keys named");
-pub(super) const COUNT: Error = Error::Argument(c"ERR count must be an integer from 1 to 10000");
+pub(super) const COUNT: Error = Error::Argument(
+    const {
+        assert!(MAX_KEYS == 1_000, "the text below names it");
+        c"ERR count must be an integer from 1 to 1000"
+    },
+);
+pub(super) const DB: Error = Error::Argument(c"ERR db must be an integer from 0 to 2147483647");
 pub(super) const MAX_BURST: Error =
     Error::Argument(c"ERR max_burst must be an integer from 0 to 4294967294");
 pub(super) const COUNT_PER_PERIOD: Error =

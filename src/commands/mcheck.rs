@@ -62,7 +62,8 @@ impl Command for Mcheck {
             rules.push(arguments.rule()?);
         }
         let request = Options::parse(&mut arguments, AllowedOptions::Cost)?.request();
-        let mut limiter = Limiter::<Windows>::blank(call.now());
+        let now = call.now();
+        let mut limiter = Limiter::<Windows>::blank(now);
 
         // All are looked at before the first is charged.
         let mut keys: ArrayVec<Key<'_>, MAX_KEYS> = ArrayVec::new();
@@ -94,7 +95,7 @@ impl Command for Mcheck {
             keys.clear();
             Self::COUNTERS.count_denied();
             for (at, _) in (FIRST_KEY..).zip(&rows).filter(|(_, row)| row.is_denial()) {
-                denied(call, at);
+                denied(call, now, at);
             }
         }
         reply(call, &rows);

@@ -1,6 +1,6 @@
 //! `CL.THROTTLE key max_burst count_per_period period [quantity]`: redis-cell's command, on the engine of `RL.GCRA`.
 
-use super::arguments::{integer, units};
+use super::arguments::{integer, or_zero, units};
 use super::decide::{CATEGORIES, CORE_CATEGORIES, FLAGS, KEY, KEY_FLAGS, observe, state, store};
 use super::errors::{
     COUNT_PER_PERIOD, MAX_BURST, PERIOD, QUANTITY, REFILLS_TOO_SLOWLY, SYNTAX, TOO_FAST,
@@ -62,13 +62,14 @@ impl Command for Throttle {
         })?;
 
         let mut key = Key::write(call, 1)?;
-        let mut limiter = open(&key, quota, call.now())?;
+        let now = call.now();
+        let mut limiter = open(&key, quota, now)?;
         let decision = match Units::new(quantity) {
             Some(cost) => {
                 let decision = limiter.decide(&Request::exact(cost));
                 store(&mut key, &limiter)?;
                 drop(key);
-                observe(call, Self::COUNTERS, &decision);
+                observe(call, now, Self::COUNTERS, &decision);
                 decision
             }
             None => limiter.preview(&Request::exact(Units::ONE)),
@@ -101,15 +102,6 @@ fn redis_cells_tat(key: &Key<'_>) -> Option<u64> {
     let tat = integer(bytes)?;
     let apart = (tat / 1_000_000).abs_diff(expires_at);
     (apart <= 2_000).then_some(tat)
-}
-
-/// An integer from 0.
-fn or_zero(argument: &[u8]) -> Option<u64> {
-    if argument == b"0" {
-        Some(0)
-    } else {
-        integer(argument)
-    }
 }
 
 /// Limited (0 or 1), the burst, remaining, seconds until the request would be granted (-1 when it is, or never can be),

@@ -1,22 +1,18 @@
-//! `RL.TOP [count]`
+//! `RL.TOP [count] [DB db]`
 
 use std::cell::LazyCell;
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 
-use arrayvec::ArrayVec;
-
-use super::arguments::integer;
-use super::errors::{COUNT, SYNTAX};
+use super::arguments::{Arguments, integer, or_zero};
+use super::errors::{COUNT, DB, SYNTAX};
 use super::reply::integer as reply_integer;
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec, User};
 use crate::stats::counters::{self, CommandCounters};
-use crate::stats::denied_keys::{self, Slot};
+use crate::stats::denied_keys::{self, Denied, MAX_KEYS};
 
-/// How many keys are shown where the caller does not say.
-const DEFAULT_COUNT: usize = 10;
-/// The most keys that can be asked for, and kept.
-const MAX_COUNT: usize = 10_000;
+/// How many keys are shown if the caller does not say.
+const DEFAULT_COUNT: u64 = 10;
+/// The highest number of a database.
+const MAX_DATABASE: u32 = i32::MAX as u32;
 
 pub(super) struct Top;
 
@@ -29,47 +25,44 @@ impl Command for Top {
         arity: -1,
         keys: Keys::No,
         key_flags: 0,
-        summary: c"Lists the keys that rate limiters denied most since the module was loaded.",
-        complexity: c"O(N) for the N keys that are kept",
+        summary: c"Lists the keys that rate limiters denied most lately.",
+        complexity: c"O(N log N) for the N keys that are kept",
         since: c"0.1.0",
-        arguments: &[Argument::new(c"count", ArgumentKind::Integer).optional()],
+        arguments: &[
+            Argument::new(c"count", ArgumentKind::Integer).optional(),
+            Argument::option(c"DB", c"db", ArgumentKind::Integer),
+        ],
     };
 
     const COUNTERS: &'static CommandCounters = &counters::TOP;
 
     fn run(call: &Call<'_>) -> Result<(), Error> {
-        if call.count() > 2 {
-            return Err(SYNTAX);
-        }
-        let count = match call.argument(1) {
-            None => DEFAULT_COUNT,
-            Some(argument) => integer(argument)
-                .and_then(|count| usize::try_from(count).ok())
-                .filter(|count| *count <= MAX_COUNT)
-                .ok_or(COUNT)?,
-        };
+        let (count, database) = parse(Arguments::from(call, 1))?;
         let user = User::of(call);
-        denied_keys::with(call.inside(), |sketch| {
-            let shown: Vec<&Slot> = match &user {
+        denied_keys::with_ranking(call.inside(), call.now(), |ranking| {
+            let shown: Vec<Denied<'_>> = match &user {
                 Some(user) => {
-                    let reads_all = LazyCell::new(|| reads_all(user));
-                    sketch
-                        .ranking()
-                        .filter(|slot| !slot.cut || *reads_all)
-                        .filter(|slot| call.may_see_database(slot.database))
-                        .filter(|slot| user.may_read(&slot.key))
-                        .take(count)
+                    // Of a key that was cut off, only the beginning is known.
+                    let reads_all = LazyCell::new(|| user.may_read_all());
+                    ranking
+                        .filter(|denied| database.is_none_or(|only| denied.database == only))
+                        .filter(|denied| call.may_see_database(denied.database))
+                        .filter(|denied| match denied.cut {
+                            true => *reads_all,
+                            false => user.may_read(denied.key),
+                        })
+                        .take(count as usize)
                         .collect()
                 }
                 None => Vec::new(),
             };
             call.reply_array(shown.len());
-            for slot in shown {
+            for denied in shown {
                 call.reply_array(4);
-                call.reply_bytes(&slot.key);
-                call.reply_integer(slot.database.into());
-                call.reply_integer(reply_integer(slot.denials));
-                call.reply_integer(reply_integer(slot.error));
+                call.reply_bytes(denied.key);
+                call.reply_integer(denied.database.into());
+                call.reply_integer(reply_integer(denied.denials));
+                call.reply_integer(reply_integer(denied.error));
             }
         })
         .unwrap_or_else(|| call.reply_array(0));
@@ -77,17 +70,32 @@ impl Command for Top {
     }
 }
 
-/// Whether the user may read every key, and so keys of which only the beginning is known. Patterns that not all keys
-/// match refuse one of these names: random bytes of many lengths, between each byte that there is.
-fn reads_all(user: &User<'_>) -> bool {
-    let seed = RandomState::new();
-    (0..=u8::MAX).all(|byte| {
-        let random = [0, 1].map(|half| seed.hash_one((byte, half)).to_le_bytes());
-        let random = random.as_flattened().iter().take(usize::from(byte % 16));
-        let mut name: ArrayVec<u8, 18> = ArrayVec::new();
-        name.push(byte);
-        name.extend(random.copied());
-        name.push(byte);
-        user.may_read(&name)
-    })
+/// How many keys are asked for, and of which database if not of all.
+fn parse(mut arguments: Arguments<'_>) -> Result<(u64, Option<u32>), Error> {
+    let is_db = |argument: &[u8]| argument.eq_ignore_ascii_case(b"db");
+    let count = match arguments.peek() {
+        Some(argument) if !is_db(argument) => {
+            arguments.next();
+            integer(argument)
+                .filter(|count| *count <= MAX_KEYS)
+                .ok_or(COUNT)?
+        }
+        _ => DEFAULT_COUNT,
+    };
+    let database = match arguments.next() {
+        None => None,
+        Some(word) if is_db(word) => {
+            let argument = arguments.next().ok_or(SYNTAX)?;
+            let database = or_zero(argument)
+                .and_then(|database| u32::try_from(database).ok())
+                .filter(|database| *database <= MAX_DATABASE)
+                .ok_or(DB)?;
+            Some(database)
+        }
+        Some(_) => return Err(SYNTAX),
+    };
+    match arguments.next() {
+        None => Ok((count, database)),
+        Some(_) => Err(SYNTAX),
+    }
 }

@@ -1,6 +1,7 @@
 //! The user on whose behalf a command runs.
 
 use std::ffi::{c_char, c_int};
+use std::slice;
 
 use redis_module::raw;
 
@@ -40,6 +41,30 @@ impl<'a> User<'a> {
         // SAFETY: made above, and not used afterwards.
         unsafe { api!(RedisModule_FreeString)(call.ctx, name) };
         (!handle.is_null()).then_some(Self { call, handle })
+    }
+
+    /// Whether the user may read every key, by the pattern `*`. The server can be asked about one key only, so this is
+    /// read in the user's rules, as `ACL LIST` shows them: words, the first of a selector after a parenthesis. No where
+    /// the server does not show them (before Redis 7.0.6).
+    pub(crate) fn may_read_all(&self) -> bool {
+        // SAFETY: the table is written while the module loads and never afterwards.
+        let Some(describe) = (unsafe { raw::RedisModule_GetModuleUserACLString }) else {
+            return false;
+        };
+        // SAFETY: the user is alive.
+        let rules = unsafe { describe(self.handle) };
+        let mut len = 0;
+        // SAFETY: the string was just made, and is freed below.
+        let bytes = unsafe { api!(RedisModule_StringPtrLen)(rules, &raw mut len) };
+        // SAFETY: the server points at `len` bytes that stay as they are until the string is freed.
+        let text: &[u8] = unsafe { slice::from_raw_parts(bytes.cast(), len) };
+        let found = text.split(|byte| *byte == b' ').any(|word| {
+            let rule = word.strip_prefix(b"(").unwrap_or(word);
+            matches!(rule, b"~*" | b"%R~*")
+        });
+        // SAFETY: made above, and not used afterwards.
+        unsafe { api!(RedisModule_FreeString)(self.call.ctx, rules) };
+        found
     }
 
     /// Whether the user may read `key`.

@@ -1,31 +1,59 @@
-//! The keys denied most, of the whole server: what `RL.TOP` shows.
+//! The keys denied most lately, of the whole server: what `RL.TOP` shows.
 
+use std::ops::RangeInclusive;
+
+pub(crate) use super::space_saving::Denied;
 use super::space_saving::Sketch;
-pub(crate) use super::space_saving::Slot;
+use crate::limiter::Timestamp;
 use crate::server::{Guarded, Inside};
 
-static TOP: Guarded<Option<Sketch>> = Guarded::new(None);
+/// The most keys that can be kept, and so shown. With more of them one `RL.TOP` would keep the server for a millisecond.
+pub(crate) const MAX_KEYS: u64 = 1_000;
 
-/// Starts afresh with room for `keys` keys.
-pub(crate) fn resize(inside: Inside<'_>, keys: usize) {
-    TOP.with(inside, |top| *top = Some(Sketch::new(keys)));
+/// The half-lives that counts can have, in seconds: up to 30 days. 0 is none: nothing fades.
+pub(crate) const HALF_LIVES: RangeInclusive<u64> = 0..=30 * 24 * 60 * 60;
+
+static DENIED_KEYS: Guarded<Option<Sketch>> = Guarded::new(None);
+
+/// Starts afresh with room for `keys` keys, whose counts have a half-life of so many seconds.
+pub(crate) fn start(inside: Inside<'_>, keys: u64, half_life: u64) {
+    DENIED_KEYS.with(inside, |sketch| {
+        *sketch = Some(Sketch::new(keys.min(MAX_KEYS) as usize, half_life))
+    });
 }
 
-/// Forgets it all, and gives the memory back.
-pub(crate) fn drop_all(inside: Inside<'_>) {
-    TOP.with(inside, |top| *top = None);
-}
-
-/// Counts a denial.
-pub(crate) fn count(inside: Inside<'_>, database: u32, key: &[u8]) {
-    TOP.with(inside, |top| {
-        if let Some(sketch) = top {
-            sketch.count(database, key);
+/// Changes the half-life from now on; before the start nothing.
+pub(crate) fn set_half_life(inside: Inside<'_>, now: Timestamp, half_life: u64) {
+    DENIED_KEYS.with(inside, |sketch| {
+        if let Some(sketch) = sketch {
+            sketch.set_half_life(now, half_life);
         }
     });
 }
 
-/// Hands the sketch to `look`; `None` before there is one.
-pub(crate) fn with<R>(inside: Inside<'_>, look: impl FnOnce(&Sketch) -> R) -> Option<R> {
-    TOP.with(inside, |top| top.as_ref().map(look)).flatten()
+/// Forgets it all, and gives the memory back.
+pub(crate) fn drop_all(inside: Inside<'_>) {
+    DENIED_KEYS.with(inside, |sketch| *sketch = None);
+}
+
+/// Counts a denial.
+pub(crate) fn count(inside: Inside<'_>, now: Timestamp, database: u32, key: &[u8]) {
+    DENIED_KEYS.with(inside, |sketch| {
+        if let Some(sketch) = sketch {
+            sketch.count(now, database, key);
+        }
+    });
+}
+
+/// Hands the keys to `look`, those denied most first; none before the start.
+pub(crate) fn with_ranking<R>(
+    inside: Inside<'_>,
+    now: Timestamp,
+    look: impl FnOnce(&mut dyn Iterator<Item = Denied<'_>>) -> R,
+) -> Option<R> {
+    DENIED_KEYS
+        .with(inside, |sketch| {
+            sketch.as_mut().map(|sketch| look(&mut sketch.ranking(now)))
+        })
+        .flatten()
 }

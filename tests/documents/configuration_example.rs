@@ -134,6 +134,7 @@ fn the_administrator_may_do_everything_and_finds_the_settings_in_force() {
         ("replica-read-only", "yes"),
         ("ratelimit.cl-throttle", "yes"),
         ("ratelimit.top-keys", "128"),
+        ("ratelimit.top-half-life", "3600"),
     ] {
         let reply = administrator.ask(&format!("CONFIG GET {setting}"));
         let pair: Vec<String> = redis::from_redis_value(reply).unwrap();

@@ -1,4 +1,4 @@
-/* A module that calls RL.TOP on its own behalf, as no user; see command_top.rs. */
+/* A module that calls RL.TOP on its own behalf, as no user; see tests/server/commands/top.rs. */
 #include <stddef.h>
 
 typedef struct Ctx Ctx;

@@ -109,7 +109,7 @@ fn the_documentation_gives_each_commands_syntax() {
         ("rl.info", "key"),
         ("rl.refund", "key units"),
         ("rl.reset", "key [key ...]"),
-        ("rl.top", "[count]"),
+        ("rl.top", "[count] [DB db]"),
         (
             "cl.throttle",
             "key max_burst count_per_period period [quantity]",

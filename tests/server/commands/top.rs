@@ -1,5 +1,8 @@
 //! `RL.TOP`, and the event that a denial is.
 
+use std::time::Duration;
+
+use crate::harness::clock::Clock;
 use crate::harness::features::ACL_RULES_ABOUT_DATABASES;
 use crate::harness::{Ask, Server, Setup, other_module};
 use redis::{Connection, Value};
@@ -37,7 +40,7 @@ fn it_lists_the_keys_denied_most_first() {
         [row("k12", 0, 12), row("k11", 0, 11), row("k10", 0, 10)]
     );
     assert_eq!(top(&mut client, "RL.TOP").len(), 10);
-    assert_eq!(top(&mut client, "RL.TOP 10000").len(), 12);
+    assert_eq!(top(&mut client, "RL.TOP 1000").len(), 12);
 }
 
 #[test]
@@ -94,6 +97,9 @@ fn only_keys_that_the_caller_may_read_are_listed() {
     client.ask("ACL SETUSER reader on nopass %R~app:* +rl.top");
     client.ask("ACL SETUSER writer on nopass %W~* +rl.top");
     client.ask("ACL SETUSER nobody on nopass +rl.top");
+    client.ask("ACL SETUSER all on nopass %R~* +rl.top");
+    client.ask("ACL SETUSER selector on nopass +rl.top (~* -@all +get)");
+    client.ask("ACL SETUSER star on nopass ~*\\* ~?* +rl.top");
     let listed = |user: &str| {
         let mut connection = server.connect();
         connection.ask(&format!("AUTH {user} x"));
@@ -112,7 +118,12 @@ fn only_keys_that_the_caller_may_read_are_listed() {
     assert_eq!(listed("five"), ["app:1"]);
     assert!(listed("writer").is_empty());
     assert!(listed("nobody").is_empty());
-    assert_eq!(listed("default"), ["app:1", &long[..128], "other:1"]);
+    // Every key, but not by the one pattern that says so.
+    assert_eq!(listed("star"), ["app:1", "other:1"]);
+    for reads_all in ["default", "all", "selector"] {
+        let everything = ["app:1", &long[..128], "other:1"];
+        assert_eq!(listed(reads_all), everything, "{reads_all}");
+    }
 }
 
 #[test]
@@ -127,7 +138,7 @@ fn a_flood_of_new_keys_neither_grows_it_nor_hides_the_worst() {
         }
     }
     pipeline.query::<()>(&mut client).unwrap();
-    let shown = top(&mut client, "RL.TOP 10000");
+    let shown = top(&mut client, "RL.TOP 1000");
     assert_eq!(shown.len(), 20);
     let (key, _, denials, error) = &shown[0];
     assert_eq!(key, b"worst");
@@ -170,13 +181,118 @@ fn naming_the_default_size_changes_nothing() {
 fn a_count_that_is_none_is_refused() {
     let server = Server::start();
     let mut client = server.connect();
-    for count in ["0", "-1", "x", "10001", "1.5"] {
+    for count in ["0", "-1", "x", "1001", "1.5", "dbx"] {
         assert_eq!(
             client.refused(&format!("RL.TOP {count}")),
-            "ERR count must be an integer from 1 to 10000"
+            "ERR count must be an integer from 1 to 1000"
         );
     }
-    assert_eq!(client.refused("RL.TOP 1 2"), "ERR syntax error");
+    for database in ["-1", "x", "01", "2147483648", ""] {
+        let words = [b"RL.TOP".as_slice(), b"DB", database.as_bytes()];
+        assert_eq!(
+            client.ask_bytes(&words).unwrap_err(),
+            "ERR db must be an integer from 0 to 2147483647"
+        );
+    }
+    for line in [
+        "RL.TOP 1 2",
+        "RL.TOP DB",
+        "RL.TOP 1 DB",
+        "RL.TOP DB 0 1",
+        "RL.TOP 1 DB 0 DB 0",
+    ] {
+        assert_eq!(client.refused(line), "ERR syntax error", "{line}");
+    }
+}
+
+#[test]
+fn one_database_can_be_asked_for() {
+    let server = Server::start();
+    let mut client = server.connect();
+    deny(&mut client, "a", 3);
+    deny(&mut client, "b", 2);
+    client.ask("SELECT 3");
+    deny(&mut client, "k", 1);
+    assert_eq!(top(&mut client, "RL.TOP DB 3"), [row("k", 3, 1)]);
+    assert_eq!(top(&mut client, "RL.TOP 5 db 3"), [row("k", 3, 1)]);
+    assert!(top(&mut client, "RL.TOP DB 2147483647").is_empty());
+    client.ask("SELECT 0");
+    // The count is that of the rows shown, not of those looked at.
+    assert_eq!(top(&mut client, "RL.TOP 1 DB 0"), [row("a", 0, 3)]);
+    if !ACL_RULES_ABOUT_DATABASES.is_there() {
+        assert_eq!(top(&mut client, "RL.TOP 1 DB 3"), [row("k", 3, 1)]);
+    }
+}
+
+#[test]
+fn a_denial_counts_half_after_an_hour_and_who_is_denied_now_passes_who_was_before() {
+    let (server, clock) = Clock::start();
+    let mut client = server.connect();
+    deny(&mut client, "before", 8);
+    assert_eq!(top(&mut client, "RL.TOP"), [row("before", 0, 8)]);
+    clock.advance(Duration::from_secs(3_600));
+    deny(&mut client, "now", 5);
+    assert_eq!(
+        top(&mut client, "RL.TOP"),
+        [row("now", 0, 5), row("before", 0, 4)]
+    );
+    clock.advance(Duration::from_secs(2 * 3_600));
+    assert_eq!(
+        top(&mut client, "RL.TOP"),
+        [row("now", 0, 1), row("before", 0, 1)]
+    );
+    clock.advance(Duration::from_secs(3_600));
+    // 5 / 8 is more than half a denial, 8 / 16 just that. A quarter is none.
+    assert_eq!(
+        top(&mut client, "RL.TOP"),
+        [row("now", 0, 1), row("before", 0, 1)]
+    );
+    clock.advance(Duration::from_secs(3_600));
+    assert!(top(&mut client, "RL.TOP").is_empty());
+}
+
+#[test]
+fn the_half_life_can_be_set_while_running_and_forgets_nothing_by_that() {
+    let (server, clock) = Clock::start();
+    let mut client = server.connect();
+    deny(&mut client, "k", 80);
+    clock.advance(Duration::from_secs(3_600));
+    client.ask("CONFIG SET ratelimit.top-half-life 60");
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 40)]);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 20)]);
+    client.ask("CONFIG SET ratelimit.top-half-life 0");
+    clock.advance(Duration::from_secs(365 * 24 * 3_600));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 20)]);
+    client.ask("CONFIG SET ratelimit.top-half-life 3600");
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 10)]);
+    // Another size starts afresh, with the same half-life.
+    client.ask("CONFIG SET ratelimit.top-keys 7");
+    deny(&mut client, "k", 8);
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 4)]);
+}
+
+#[test]
+fn a_half_life_that_is_configured_at_load_holds() {
+    let setup = Setup::new().module_arguments(["top-half-life", "1"]);
+    let (server, clock) = Clock::start_with(setup);
+    let mut client = server.connect();
+    deny(&mut client, "k", 8);
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 2)]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_fade_and_does_not_stop_it() {
+    let (server, clock) = Clock::start();
+    let mut client = server.connect();
+    deny(&mut client, "k", 8);
+    clock.step_back(Duration::from_secs(24 * 3_600));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 8)]);
+    clock.advance(Duration::from_secs(3_600));
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 4)]);
 }
 
 #[test]

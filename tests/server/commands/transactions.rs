@@ -27,6 +27,7 @@ const LINES: &[&str] = &[
     "CL.THROTTLE c 1 30 60",
     "CL.THROTTLE c 1 30 60 2",
     "RL.TOP 3",
+    "RL.TOP 3 DB 0",
     "RL.RESET {m}1 {m}2 nothing",
     "RL.CHECK {m}1 1 60",
 ];
