@@ -132,6 +132,41 @@ fn strings_that_resemble_a_limiter_are_refused_and_keep_their_bytes() {
     }
 }
 
+/// No function of the server shows a module the bytes of a string but one, which first stores a string in an encoding of
+/// its own (`int`, `embstr`) as a plain one (`raw`).
+#[test]
+fn strings_of_every_length_keep_bytes_and_ttl_though_not_always_their_encoding() {
+    /// What is shorter than every limiter's state is not looked at, but for what may be redis-cell's.
+    const SHORTEST_STATE: usize = 21;
+    const REDIS_CELLS: usize = 19;
+    let server = Server::start();
+    let mut client = server.connect();
+    for length in 1..=64 {
+        for (expiry, digit) in [("", '7'), ("", 'x'), (" EXAT 9999999999", 'x')] {
+            let value = digit.to_string().repeat(length);
+            for command in COMMANDS {
+                client.ask(&format!("SET k {value}{expiry}"));
+                let [.., kind, encoding] = everything(&mut client, "k");
+                let expires = client.ask("PEXPIRETIME k");
+                let error = client.refused(&command.replace("KEY", "k"));
+                let shown = format!("{command} on {length} bytes, {encoding:?}");
+                assert!(error.starts_with("WRONGTYPE "), "{shown}: {error}");
+                assert_eq!(client.ask("GET k"), Value::BulkString(value.clone().into()));
+                let [_, expires_after, kind_after, encoding_after] = everything(&mut client, "k");
+                assert_eq!((expires_after, kind_after), (expires, kind), "{shown}");
+                let may_be_redis_cells =
+                    length == REDIS_CELLS && !expiry.is_empty() && command.starts_with("CL.");
+                let looked_at = length >= SHORTEST_STATE || may_be_redis_cells;
+                let to_raw = looked_at && encoding_after == Value::BulkString("raw".into());
+                assert!(
+                    encoding_after == encoding || to_raw,
+                    "{shown} became {encoding_after:?}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_key_belongs_to_the_algorithm_that_it_was_first_used_with() {
     let server = Server::start();
