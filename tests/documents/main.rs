@@ -11,3 +11,4 @@ mod harness;
 mod pictures;
 mod sizing;
 mod troubleshooting;
+mod users;

@@ -33,6 +33,13 @@ pub const ACL_CATEGORY_OF_A_MODULE: Feature = Feature {
     valkey: (8, 0)..NEVER,
 };
 
+/// Clients tell their names and versions with it; before it came, a rule about it was refused.
+pub const CLIENT_SETINFO: Feature = Feature {
+    what: "CLIENT SETINFO",
+    redis: (7, 2)..NEVER,
+    valkey: (7, 2)..NEVER,
+};
+
 /// Where users have rules that name the commands of a module, later servers crash when the module is unloaded (an
 /// assertion in acl.c), and still later ones refuse.
 pub const UNLOADING_WHAT_ACL_RULES_NAME: Feature = Feature {
@@ -73,6 +80,7 @@ pub const MIGRATION_OF_SLOTS: Feature = Feature {
 pub const NOT_EVERYWHERE: &[&Feature] = &[
     &CLOCK_OF_THE_SERVER,
     &ACL_CATEGORY_OF_A_MODULE,
+    &CLIENT_SETINFO,
     &UNLOADING_WHAT_ACL_RULES_NAME,
     &REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME,
     &ACL_RULES_ABOUT_DATABASES,

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod container;
 pub mod features;
 pub mod nodes;
+pub mod python;
 pub mod traffic;
 
 use std::fs;

@@ -126,7 +126,7 @@ def exactly_the_limit_passes(site: Site, route: Route) -> None:
 @pytest.fixture(scope="module")
 def restricted() -> Iterator[Server]:
     """A server with a password, and a user with the rights that the README says, who may do nothing else."""
-    rights = "~rl:* -@all +rl.check +rl.peek +cl.throttle"
+    rights = "~rl:* -@all +ping +select +client|setname +rl.check +rl.peek +cl.throttle"
     assert f"`{rights}`" in (FOLDER / "README.md").read_text()
     with Server(password="admin", user=rights) as server:
         yield server

@@ -326,7 +326,7 @@ def test_with_a_password(start: Callable[..., Any], tmp_path: Path) -> None:
 
 
 def test_a_user_who_may_only_limit_sees_no_stats(start: Callable[..., Any], tmp_path: Path) -> None:
-    rights = "~rl:* -@all +rl.check +rl.mcheck +rl.info +rl.reset +cl.throttle"
+    rights = "~rl:* -@all +ping +select +client|setname +rl.check +rl.mcheck +rl.info +rl.reset +cl.throttle"
     assert f">secret {rights}\n" in (FOLDER / "README.md").read_text()
     server = start(Server, user=rights)
     with links(server.user_url + PATIENCE, tmp_path) as site, visitors(site) as found:
