@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use redis_ratelimit::limiter::{
-    Algorithm, Bucket, Encoded, Limiter, Quota, Request, Rule, Rules, Timestamp, Units, Window,
-    Windows,
+    Bucket, Encoded, Encoding, Limiter, Outcome, Quota, Request, Rule, Rules, Timestamp, Units,
+    Window, Windows, Write,
 };
 
 const START: u64 = 1_700_000_000_000_000;
@@ -20,30 +20,29 @@ const SOON: Timestamp = Timestamp::from_micros(START + 1_000_000);
 const LATE: Timestamp = Timestamp::from_micros(START + 120_000_000);
 
 /// The state after `grants` grants, a millisecond apart.
-fn state<A: Algorithm>(parameters: &A::Parameters, grants: u64) -> Option<Encoded> {
+fn state<A: Encoding>(parameters: &A::Parameters, grants: u64) -> Option<Encoded> {
     let mut stored: Option<Encoded> = None;
     for grant in 0..grants {
         let now = Timestamp::from_micros(START + grant * 1_000);
         let mut limiter = Limiter::<A>::open(stored.as_deref(), parameters, now).unwrap();
-        assert_eq!(limiter.decide(&ONE).granted, 1);
+        assert_eq!(limiter.decide(&ONE).write, Write::Store);
         stored = Some(limiter.encode());
     }
     stored
 }
 
 /// One decision; whether it granted.
-fn decide<A: Algorithm>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Timestamp) -> bool {
-    let mut limiter = Limiter::<A>::blank(now);
-    limiter.reopen(stored, parameters).unwrap();
-    let granted = limiter.decide(&ONE).granted > 0;
-    if limiter.must_be_stored() {
+fn decide<A: Encoding>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Timestamp) -> bool {
+    let mut limiter = Limiter::<A>::open(stored, parameters, now).unwrap();
+    let Outcome { decision, write } = limiter.decide(&ONE);
+    if write == Write::Store {
         black_box(limiter.encode());
         black_box(limiter.expires_at());
     }
-    granted
+    decision.granted > 0
 }
 
-fn decision<A: Algorithm>(
+fn decision<A: Encoding>(
     c: &mut Criterion,
     name: &str,
     parameters: &A::Parameters,
@@ -61,7 +60,7 @@ fn decision<A: Algorithm>(
 }
 
 /// What every command on a stored state has in it: reading it, looking, writing it.
-fn parts<A: Algorithm>(c: &mut Criterion, name: &str, parameters: &A::Parameters, grants: u64) {
+fn parts<A: Encoding>(c: &mut Criterion, name: &str, parameters: &A::Parameters, grants: u64) {
     let stored = state::<A>(parameters, grants).unwrap();
     c.bench_function(&format!("decode, {name}"), |b| {
         b.iter(|| Limiter::<A>::read(black_box(&stored), black_box(SOON)).is_ok());

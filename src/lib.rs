@@ -9,6 +9,7 @@
     not(test),
     deny(
         clippy::arithmetic_side_effects,
+        clippy::disallowed_methods,
         clippy::expect_used,
         clippy::indexing_slicing,
         clippy::panic,
@@ -83,7 +84,7 @@ mod entry {
     redis_module! {
         name: "ratelimit",
         version: VERSION,
-        // The system's: the commands allocate nothing, and the server's cannot be used in tests.
+        // The system's: the commands allocate next to nothing, and the server's cannot be used in tests.
         allocator: (std::alloc::System, std::alloc::System),
         data_types: [],
         init: start,

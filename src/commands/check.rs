@@ -1,10 +1,11 @@
 //! `RL.CHECK key limit window [limit window ...] [COST n] [ATMOST | FORCE] [BLOCK duration]`
 
-use super::arguments::Arguments;
-use super::decide::{
-    BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW, decide,
-};
+use super::args::Arguments;
+use super::execute::decide;
 use super::options::{AllowedOptions, Options};
+use super::spec::{
+    BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW,
+};
 use crate::limiter::{Rules, Windows};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};

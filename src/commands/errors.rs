@@ -1,41 +1,53 @@
 //! The errors, in one place: each begins with a code, names the argument and its range, and repeats nothing that the
 //! client sent.
 
-use crate::limiter::{AlgorithmKind, DecodeError, QuotaError, RulesError, VERSION};
+use super::mcheck::MAX_KEYS as MAX_KEYS_OF_ONE_CALL;
+use crate::limiter::{
+    AlgorithmKind, DecodeError, MAX_WINDOWS, QuotaError, RulesError, Units, VERSION, Window,
+};
 use crate::server::Error;
 use crate::stats::denied_keys::MAX_KEYS;
 
+// The numbers that the texts below name.
+const _: () = {
+    assert!(Units::MAX == 4_294_967_295);
+    assert!(Window::MAX_MILLIS == 315_360_000 * 1_000, "10 years");
+    assert!(MAX_WINDOWS == 8);
+    assert!(MAX_KEYS_OF_ONE_CALL == 128);
+    assert!(MAX_KEYS == 1_000);
+    assert!(VERSION == 1);
+};
+
 pub(super) const SYNTAX: Error = Error::Argument(c"ERR syntax error");
-pub(super) const LIMIT: Error =
+pub(super) const INVALID_LIMIT: Error =
     Error::Argument(c"ERR limit must be an integer from 1 to 4294967295");
-pub(super) const COST: Error = Error::Argument(c"ERR cost must be an integer from 1 to 4294967295");
-pub(super) const BURST: Error =
+pub(super) const INVALID_COST: Error =
+    Error::Argument(c"ERR cost must be an integer from 1 to 4294967295");
+pub(super) const INVALID_BURST: Error =
     Error::Argument(c"ERR burst must be an integer from 1 to 4294967295");
-pub(super) const WINDOW: Error = Error::Argument(
+pub(super) const INVALID_WINDOW: Error = Error::Argument(
     c"ERR window must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
 );
-pub(super) const BLOCK: Error = Error::Argument(
+pub(super) const INVALID_BLOCK: Error = Error::Argument(
     c"ERR block must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
 );
-pub(super) const UNITS: Error =
+pub(super) const INVALID_UNITS: Error =
     Error::Argument(c"ERR units must be an integer from 1 to 4294967295");
-pub(super) const NUMKEYS: Error = Error::Argument(c"ERR numkeys must be an integer from 1 to 128");
+pub(super) const INVALID_NUMKEYS: Error =
+    Error::Argument(c"ERR numkeys must be an integer from 1 to 128");
 pub(super) const DUPLICATE_KEY: Error =
     Error::Argument(c"ERR key must differ from the other keys named");
-pub(super) const COUNT: Error = Error::Argument(
-    const {
-        assert!(MAX_KEYS == 1_000, "the text below names it");
-        c"ERR count must be an integer from 1 to 1000"
-    },
-);
-pub(super) const DB: Error = Error::Argument(c"ERR db must be an integer from 0 to 2147483647");
-pub(super) const MAX_BURST: Error =
+pub(super) const INVALID_COUNT: Error =
+    Error::Argument(c"ERR count must be an integer from 1 to 1000");
+pub(super) const INVALID_DB: Error =
+    Error::Argument(c"ERR db must be an integer from 0 to 2147483647");
+pub(super) const INVALID_MAX_BURST: Error =
     Error::Argument(c"ERR max_burst must be an integer from 0 to 4294967294");
-pub(super) const COUNT_PER_PERIOD: Error =
+pub(super) const INVALID_COUNT_PER_PERIOD: Error =
     Error::Argument(c"ERR count_per_period must be an integer from 1 to 4294967295");
-pub(super) const PERIOD: Error =
+pub(super) const INVALID_PERIOD: Error =
     Error::Argument(c"ERR period must be an integer number of seconds from 1 to 315360000");
-pub(super) const QUANTITY: Error =
+pub(super) const INVALID_QUANTITY: Error =
     Error::Argument(c"ERR quantity must be an integer from 0 to 4294967295");
 pub(super) const TOO_FAST: Error =
     Error::Argument(c"ERR count_per_period must be at most one unit per nanosecond of the period");
@@ -80,10 +92,7 @@ impl From<DecodeError> for Error {
             DecodeError::NewerVersion(version) => Self::NewerVersion(
                 "ERR the key holds a limiter in state version ",
                 version,
-                const {
-                    assert!(VERSION == 1, "the text below names it");
-                    ": a newer redis-ratelimit is needed, this one reads version 1"
-                },
+                ": a newer redis-ratelimit is needed, this one reads version 1",
             ),
         }
     }

@@ -2,11 +2,11 @@
 
 use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
 
-use super::decide::{KEY, state};
+use super::execute::stored;
 use super::reply::{integer, millis};
+use super::spec::KEY;
 use crate::limiter::{
-    self, Algorithm, Bucket, Duration, Limit, Limiter, RetryAfter, Timestamp, Units, Window,
-    Windows,
+    AnyLimiter, Duration, Encoding, Limit, Limiter, RetryAfter, Timestamp, Units, with_limiter,
 };
 use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
@@ -33,83 +33,44 @@ impl Command for Info {
     fn run(call: &Call<'_>) -> Result<(), Error> {
         let key = Key::read(call, 1)?;
         let now = call.now();
-        let Some(state) = state(&key)? else {
-            call.reply_null();
-            return Ok(());
-        };
-        match limiter::algorithm_of(state)? {
-            limiter::AlgorithmKind::SlidingWindow => {
-                let limiter = Limiter::<Windows>::read(state, now)?;
-                reply(call, &limiter, b"sliding-window", |log| Quota {
-                    limit: log.rule().limit,
-                    window: log.rule().window,
-                    burst: None,
-                });
-            }
-            limiter::AlgorithmKind::Gcra => {
-                let limiter = Limiter::<Bucket>::read(state, now)?;
-                reply(call, &limiter, b"gcra", |bucket| Quota {
-                    limit: bucket.quota().limit(),
-                    window: bucket.quota().window(),
-                    burst: Some(bucket.quota().burst()),
-                });
+        match stored(&key)? {
+            None => call.reply_null(),
+            Some(bytes) => {
+                with_limiter!(AnyLimiter::read(bytes, now)?, limiter => reply(call, &limiter));
             }
         }
         Ok(())
     }
 }
 
-/// The parameters of one limit.
-struct Quota {
-    limit: Units,
-    window: Window,
-    burst: Option<Units>,
-}
-
-fn reply<A: Algorithm>(
-    call: &Call<'_>,
-    limiter: &Limiter<A>,
-    algorithm: &[u8],
-    quota: impl Fn(&A::Limit) -> Quota,
-) {
+fn reply<A: Encoding>(call: &Call<'_>, limiter: &Limiter<A>) {
     if limiter.is_full() {
         call.reply_null();
         return;
     }
-    let limits = limiter.algorithm().limits();
+    let limits = limiter.active();
     call.reply_map(3);
     call.reply_bytes(b"algorithm");
-    call.reply_bytes(algorithm);
+    call.reply_bytes(A::KIND.name().as_bytes());
     reply_field(call, "blocked_for", millis(limiter.blocked_for()));
     call.reply_bytes(b"windows");
     call.reply_array(limits.count());
     for limit in limits.iter() {
-        reply_meter(
-            call,
-            limit,
-            &quota(limit),
-            limiter.blocked_for(),
-            limiter.now(),
-        );
+        reply_limit(call, limit, limiter.blocked_for(), limiter.now());
     }
 }
 
-fn reply_meter<M: Limit>(
-    call: &Call<'_>,
-    limit: &M,
-    quota: &Quota,
-    blocked_for: Duration,
-    now: Timestamp,
-) {
+fn reply_limit(call: &Call<'_>, limit: &impl Limit, blocked_for: Duration, now: Timestamp) {
+    let parameters = limit.parameters();
     let retry_after = match limit.retry_after(Units::ONE, now) {
-        RetryAfter::After(span) => millis(span.max(blocked_for)),
+        RetryAfter::After(wait) => millis(wait.max(blocked_for)),
         RetryAfter::Never => -1,
     };
     let reset_after = limit.reset_after(now).max(blocked_for);
-    call.reply_map(if quota.burst.is_some() { 8 } else { 7 });
-    reply_field(call, "limit", integer(quota.limit.get()));
-    reply_field(call, "window", integer(quota.window.as_millis()));
-    if let Some(burst) = quota.burst {
+    call.reply_map(if parameters.burst.is_some() { 8 } else { 7 });
+    reply_field(call, "limit", integer(parameters.limit.get()));
+    reply_field(call, "window", integer(parameters.window.as_millis()));
+    if let Some(burst) = parameters.burst {
         reply_field(call, "burst", integer(burst.get()));
     }
     reply_field(call, "used", integer(limit.used()));

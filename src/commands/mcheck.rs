@@ -4,19 +4,18 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::arguments::{Arguments, integer};
-use super::decide::{
-    CATEGORIES, CORE_CATEGORIES, COST, KEY, KEY_FLAGS, LIMIT, WINDOW, denied, state, store,
-};
-use super::errors::{DUPLICATE_KEY, NUMKEYS, SYNTAX};
+use super::args::{Arguments, integer};
+use super::errors::{DUPLICATE_KEY, INVALID_NUMKEYS, SYNTAX};
+use super::execute::{apply, denied, stored};
 use super::options::{AllowedOptions, Options};
 use super::reply::row;
-use crate::limiter::{Decision, Limiter, Rule, Rules, Windows};
+use super::spec::{CATEGORIES, CORE_CATEGORIES, COST, KEY, KEY_FLAGS, LIMIT, WINDOW};
+use crate::limiter::{Decision, Limiter, Outcome, Rule, Rules, Windows};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 /// The most keys that one call can name.
-const MAX_KEYS: usize = 128;
+pub(super) const MAX_KEYS: usize = 128;
 
 /// The argument that is the first key.
 const FIRST_KEY: usize = 2;
@@ -51,7 +50,7 @@ impl Command for Mcheck {
     }
 
     fn run(call: &Call<'_>) -> Result<(), Error> {
-        let count = call.argument(1).and_then(numkeys).ok_or(NUMKEYS)?;
+        let count = call.argument(1).and_then(numkeys).ok_or(INVALID_NUMKEYS)?;
         if call.count() < FIRST_KEY.saturating_add(count.saturating_mul(3)) {
             return Err(SYNTAX);
         }
@@ -59,37 +58,35 @@ impl Command for Mcheck {
         let mut arguments = Arguments::from(call, FIRST_KEY.saturating_add(count));
         let mut rules: ArrayVec<Rule, MAX_KEYS> = ArrayVec::new();
         for _ in 0..count {
-            rules.push(arguments.rule()?);
+            keep(&mut rules, arguments.rule()?)?;
         }
         let request = Options::parse(&mut arguments, AllowedOptions::Cost)?.request();
         let now = call.now();
-        let mut limiter = Limiter::<Windows>::blank(now);
 
-        // All are looked at before the first is charged.
+        // Each is read once, and all are looked at before the first is charged.
         let mut keys: ArrayVec<Key<'_>, MAX_KEYS> = ArrayVec::new();
+        let mut limiters: ArrayVec<Limiter<Windows>, MAX_KEYS> = ArrayVec::new();
         let mut rows: ArrayVec<Decision, MAX_KEYS> = ArrayVec::new();
         for (at, rule) in (FIRST_KEY..).zip(&rules) {
             let key = Key::write(call, at)?;
-            limiter.reopen(state(&key)?, &Rules::new(*rule))?;
-            rows.push(limiter.preview(&request));
-            keys.push(key);
+            let limiter = Limiter::open(stored(&key)?, &Rules::new(*rule), now)?;
+            keep(&mut rows, limiter.preview(&request))?;
+            keep(&mut limiters, limiter)?;
+            keep(&mut keys, key)?;
         }
         if rows.iter().all(|row| row.granted > 0) {
-            for ((key, rule), row) in keys.iter_mut().zip(&rules).zip(&mut rows) {
-                limiter.reopen(state(key)?, &Rules::new(*rule))?;
-                *row = limiter.decide(&request);
-                store(key, &limiter)?;
+            for ((key, limiter), row) in keys.iter_mut().zip(&mut limiters).zip(&mut rows) {
+                let Outcome { decision, write } = limiter.decide(&request);
+                apply(write, limiter, key)?;
+                *row = decision;
             }
             let units = request.cost.get().saturating_mul(count as u64);
             Self::COUNTERS.count_granted(units);
         } else if rows.iter().any(Decision::is_impossible) {
             Self::COUNTERS.count_impossible();
         } else {
-            for (key, rule) in keys.iter_mut().zip(&rules) {
-                limiter.reopen(state(key)?, &Rules::new(*rule))?;
-                if !limiter.is_expired() {
-                    store(key, &limiter)?;
-                }
+            for (key, limiter) in keys.iter_mut().zip(&mut limiters) {
+                apply(limiter.deny(&request).write, limiter, key)?;
             }
             // Closed before others hear of it, who may write them.
             keys.clear();
@@ -103,6 +100,11 @@ impl Command for Mcheck {
     }
 }
 
+/// Adds what belongs to one key, of which there are at most [`MAX_KEYS`].
+fn keep<T>(list: &mut ArrayVec<T, MAX_KEYS>, value: T) -> Result<(), Error> {
+    list.try_push(value).map_err(|_| INVALID_NUMKEYS)
+}
+
 fn numkeys(argument: &[u8]) -> Option<usize> {
     let count = usize::try_from(integer(argument)?).ok()?;
     (1..=MAX_KEYS).contains(&count).then_some(count)
@@ -110,7 +112,9 @@ fn numkeys(argument: &[u8]) -> Option<usize> {
 
 fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Error> {
     let mut names: ArrayVec<&[u8], MAX_KEYS> = ArrayVec::new();
-    names.extend((FIRST_KEY..).take(count).filter_map(|at| call.argument(at)));
+    for name in (FIRST_KEY..).take(count).filter_map(|at| call.argument(at)) {
+        keep(&mut names, name)?;
+    }
     names.sort_unstable();
     let differ = names.iter().zip(names.iter().skip(1)).all(|(a, b)| a != b);
     if differ { Ok(()) } else { Err(DUPLICATE_KEY) }

@@ -1,9 +1,9 @@
 //! The commands, one file each: parse, decide, store, reply.
 
-mod arguments;
+mod args;
 mod check;
-mod decide;
 mod errors;
+mod execute;
 mod gcra;
 mod info;
 mod mcheck;
@@ -12,6 +12,7 @@ mod peek;
 mod refund;
 mod reply;
 mod reset;
+mod spec;
 mod throttle;
 mod top;
 

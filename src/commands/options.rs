@@ -1,7 +1,7 @@
 //! The options of the decision commands: words in any case and any order, each at most once.
 
-use super::arguments::{Arguments, units, window};
-use super::errors::{BLOCK, BURST, COST, SYNTAX};
+use super::args::{Arguments, units, window};
+use super::errors::{INVALID_BLOCK, INVALID_BURST, INVALID_COST, SYNTAX};
 use crate::limiter::{Mode, Request, Units, Window};
 use crate::server::Error;
 
@@ -36,17 +36,17 @@ impl Options {
         let decides = allowed != AllowedOptions::Cost;
         while let Some(word) = arguments.next() {
             if word.eq_ignore_ascii_case(b"cost") {
-                set(&mut options.cost, value(arguments, units, COST)?)?;
+                set(&mut options.cost, value(arguments, units, INVALID_COST)?)?;
             } else if word.eq_ignore_ascii_case(b"burst")
                 && allowed == AllowedOptions::DecisionAndBurst
             {
-                set(&mut options.burst, value(arguments, units, BURST)?)?;
+                set(&mut options.burst, value(arguments, units, INVALID_BURST)?)?;
             } else if word.eq_ignore_ascii_case(b"atmost") && decides {
                 set(&mut options.mode, Mode::AtMost)?;
             } else if word.eq_ignore_ascii_case(b"force") && decides {
                 set(&mut options.mode, Mode::Force)?;
             } else if word.eq_ignore_ascii_case(b"block") && decides {
-                set(&mut options.block, value(arguments, window, BLOCK)?)?;
+                set(&mut options.block, value(arguments, window, INVALID_BLOCK)?)?;
             } else {
                 return Err(SYNTAX);
             }

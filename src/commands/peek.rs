@@ -2,11 +2,12 @@
 
 use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
 
-use super::arguments::Arguments;
-use super::decide::{COST, KEY, state};
+use super::args::Arguments;
+use super::execute::stored;
 use super::options::{AllowedOptions, Options};
 use super::reply::row;
-use crate::limiter::{self, Bucket, Limiter, Windows};
+use super::spec::{COST, KEY};
+use crate::limiter::{AnyLimiter, with_limiter};
 use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
@@ -35,14 +36,11 @@ impl Command for Peek {
             .cost;
         let key = Key::read(call, 1)?;
         let now = call.now();
-        let decision = match state(&key)? {
+        let decision = match stored(&key)? {
             None => None,
-            Some(state) => match limiter::algorithm_of(state)? {
-                limiter::AlgorithmKind::SlidingWindow => {
-                    Limiter::<Windows>::read(state, now)?.peek(cost)
-                }
-                limiter::AlgorithmKind::Gcra => Limiter::<Bucket>::read(state, now)?.peek(cost),
-            },
+            Some(bytes) => {
+                with_limiter!(AnyLimiter::read(bytes, now)?, limiter => limiter.peek(cost))
+            }
         };
         match decision {
             Some(decision) => call.reply_integers(&row(&decision)),

@@ -1,10 +1,11 @@
 //! `RL.REFUND key units`
 
-use super::arguments::units;
-use super::decide::{KEY, KEY_FLAGS, state, store};
-use super::errors::UNITS;
+use super::args::units;
+use super::errors::INVALID_UNITS;
+use super::execute::{apply, stored};
 use super::reply::row;
-use crate::limiter::{self, Algorithm, Bucket, Decision, Limiter, Timestamp, Units, Windows};
+use super::spec::{KEY, KEY_FLAGS};
+use crate::limiter::{AnyLimiter, Decision, Encoding, Limiter, Outcome, Units, with_limiter};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
@@ -29,15 +30,15 @@ impl Command for Refund {
     const COUNTERS: &'static CommandCounters = &counters::REFUND;
 
     fn run(call: &Call<'_>) -> Result<(), Error> {
-        let units = call.argument(2).and_then(units).ok_or(UNITS)?;
+        let units = call.argument(2).and_then(units).ok_or(INVALID_UNITS)?;
         let mut key = Key::write(call, 1)?;
-        let kind = state(&key)?.map(limiter::algorithm_of).transpose()?;
-        let decision = match kind {
+        let any = match stored(&key)? {
             None => None,
-            Some(limiter::AlgorithmKind::SlidingWindow) => {
-                refund::<Windows>(&mut key, units, call.now())?
-            }
-            Some(limiter::AlgorithmKind::Gcra) => refund::<Bucket>(&mut key, units, call.now())?,
+            Some(bytes) => Some(AnyLimiter::read(bytes, call.now())?),
+        };
+        let decision = match any {
+            None => None,
+            Some(any) => with_limiter!(any, limiter => refund(limiter, units, &mut key))?,
         };
         match decision {
             Some(decision) => {
@@ -51,20 +52,14 @@ impl Command for Refund {
 }
 
 /// Gives units back; `None` when nothing is in use.
-fn refund<A: Algorithm>(
-    key: &mut Key<'_>,
+fn refund<A: Encoding>(
+    mut limiter: Limiter<A>,
     units: Units,
-    now: Timestamp,
+    key: &mut Key<'_>,
 ) -> Result<Option<Decision>, Error> {
-    let Some(bytes) = state(key)? else {
+    let Some(Outcome { decision, write }) = limiter.refund(units) else {
         return Ok(None);
     };
-    let mut limiter = Limiter::<A>::read(bytes, now)?;
-    let decision = limiter.refund(units);
-    if limiter.must_be_stored() && limiter.is_expired() {
-        key.delete();
-    } else if decision.is_some() {
-        store(key, &limiter)?;
-    }
-    Ok(decision)
+    apply(write, &limiter, key)?;
+    Ok(Some(decision))
 }

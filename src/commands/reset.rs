@@ -2,8 +2,9 @@
 
 use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
 
-use super::decide::{KEY, state};
-use crate::limiter::{self, Bucket, DecodeError, Limiter, Timestamp, Windows};
+use super::execute::stored;
+use super::spec::KEY;
+use crate::limiter::AnyLimiter;
 use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
@@ -29,11 +30,11 @@ impl Command for Reset {
     fn run(call: &Call<'_>) -> Result<(), Error> {
         let keys = 1..call.count();
         let now = call.now();
-        // All are looked at before the first is deleted, so that a refusal leaves all of them.
+        // All are looked at before the first is deleted, so that an error leaves all of them.
         for at in keys.clone() {
             let key = Key::write(call, at)?;
-            if let Some(state) = state(&key)? {
-                check(state, now)?;
+            if let Some(bytes) = stored(&key)? {
+                AnyLimiter::read(bytes, now)?;
             }
         }
         let mut forgotten = 0_u32;
@@ -44,13 +45,5 @@ impl Command for Reset {
         counters::KEYS_RESET.add(forgotten.into());
         call.reply_integer(forgotten.into());
         Ok(())
-    }
-}
-
-/// Refuses what is not the state of a limiter.
-fn check(state: &[u8], now: Timestamp) -> Result<(), DecodeError> {
-    match limiter::algorithm_of(state)? {
-        limiter::AlgorithmKind::SlidingWindow => Limiter::<Windows>::blank(now).load(state),
-        limiter::AlgorithmKind::Gcra => Limiter::<Bucket>::blank(now).load(state),
     }
 }

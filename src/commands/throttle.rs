@@ -1,14 +1,16 @@
 //! `CL.THROTTLE key max_burst count_per_period period [quantity]`: redis-cell's command, on the engine of `RL.GCRA`.
 
-use super::arguments::{integer, or_zero, units};
-use super::decide::{CATEGORIES, CORE_CATEGORIES, FLAGS, KEY, KEY_FLAGS, observe, state, store};
+use super::args::{integer, or_zero, units};
 use super::errors::{
-    COUNT_PER_PERIOD, MAX_BURST, PERIOD, QUANTITY, REFILLS_TOO_SLOWLY, SYNTAX, TOO_FAST,
+    INVALID_COUNT_PER_PERIOD, INVALID_MAX_BURST, INVALID_PERIOD, INVALID_QUANTITY,
+    REFILLS_TOO_SLOWLY, SYNTAX, TOO_FAST,
 };
+use super::execute::{apply, observe, stored};
 use super::reply::integer as reply_integer;
+use super::spec::{CATEGORIES, CORE_CATEGORIES, FLAGS, KEY, KEY_FLAGS};
 use crate::limiter::{
-    Bucket, Decision, Duration, Limiter, Quota, QuotaError, Request, RetryAfter, Timestamp, Units,
-    Window,
+    Bucket, Decision, Duration, Limiter, Outcome, Quota, QuotaError, Request, RetryAfter,
+    Timestamp, Units, Window,
 };
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec, Stored};
 use crate::stats::counters::{self, CommandCounters};
@@ -45,16 +47,16 @@ impl Command for Throttle {
         let argument = |at| call.argument(at).ok_or(SYNTAX);
         let burst = or_zero(argument(2)?)
             .and_then(|max_burst| Units::new(max_burst.checked_add(1)?))
-            .ok_or(MAX_BURST)?;
-        let limit = units(argument(3)?).ok_or(COUNT_PER_PERIOD)?;
+            .ok_or(INVALID_MAX_BURST)?;
+        let limit = units(argument(3)?).ok_or(INVALID_COUNT_PER_PERIOD)?;
         let period = integer(argument(4)?)
             .and_then(|seconds| Window::from_millis(seconds.checked_mul(1_000)?))
-            .ok_or(PERIOD)?;
+            .ok_or(INVALID_PERIOD)?;
         let quantity = match call.argument(5) {
             None => 1,
             Some(argument) => or_zero(argument)
                 .filter(|quantity| *quantity <= Units::MAX)
-                .ok_or(QUANTITY)?,
+                .ok_or(INVALID_QUANTITY)?,
         };
         let quota = Quota::new(limit, period, burst).map_err(|error| match error {
             QuotaError::TooFast => TOO_FAST,
@@ -66,8 +68,8 @@ impl Command for Throttle {
         let mut limiter = open(&key, quota, now)?;
         let decision = match Units::new(quantity) {
             Some(cost) => {
-                let decision = limiter.decide(&Request::exact(cost));
-                store(&mut key, &limiter)?;
+                let Outcome { decision, write } = limiter.decide(&Request::exact(cost));
+                apply(write, &limiter, &mut key)?;
                 drop(key);
                 observe(call, now, Self::COUNTERS, &decision);
                 decision
@@ -83,7 +85,7 @@ impl Command for Throttle {
 fn open(key: &Key<'_>, quota: Quota, now: Timestamp) -> Result<Limiter<Bucket>, Error> {
     match redis_cells_tat(key) {
         Some(tat) => Ok(Limiter::from_tat(quota, tat, now)),
-        None => Ok(Limiter::open(state(key)?, &quota, now)?),
+        None => Ok(Limiter::open(stored(key)?, &quota, now)?),
     }
 }
 

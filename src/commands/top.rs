@@ -2,8 +2,8 @@
 
 use std::cell::LazyCell;
 
-use super::arguments::{Arguments, integer, or_zero};
-use super::errors::{COUNT, DB, SYNTAX};
+use super::args::{Arguments, integer, or_zero};
+use super::errors::{INVALID_COUNT, INVALID_DB, SYNTAX};
 use super::reply::integer as reply_integer;
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec, User};
 use crate::stats::counters::{self, CommandCounters};
@@ -44,15 +44,15 @@ impl Command for Top {
                 Some(user) => {
                     // Of a key that was cut off, only the beginning is known.
                     let reads_all = LazyCell::new(|| user.may_read_all());
-                    ranking
+                    let shown = ranking
                         .filter(|denied| database.is_none_or(|only| denied.database == only))
                         .filter(|denied| call.may_see_database(denied.database))
                         .filter(|denied| match denied.cut {
                             true => *reads_all,
                             false => user.may_read(denied.key),
                         })
-                        .take(count as usize)
-                        .collect()
+                        .take(count as usize);
+                    Vec::from_iter(shown)
                 }
                 None => Vec::new(),
             };
@@ -78,7 +78,7 @@ fn parse(mut arguments: Arguments<'_>) -> Result<(u64, Option<u32>), Error> {
             arguments.next();
             integer(argument)
                 .filter(|count| *count <= MAX_KEYS)
-                .ok_or(COUNT)?
+                .ok_or(INVALID_COUNT)?
         }
         _ => DEFAULT_COUNT,
     };
@@ -89,7 +89,7 @@ fn parse(mut arguments: Arguments<'_>) -> Result<(u64, Option<u32>), Error> {
             let database = or_zero(argument)
                 .and_then(|database| u32::try_from(database).ok())
                 .filter(|database| *database <= MAX_DATABASE)
-                .ok_or(DB)?;
+                .ok_or(INVALID_DB)?;
             Some(database)
         }
         Some(_) => return Err(SYNTAX),

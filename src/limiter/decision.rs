@@ -1,40 +1,6 @@
-//! What a caller asks for, and what it is told.
+//! What a caller is told, and what becomes of the key.
 
-use super::{Duration, Units, Window};
-
-/// What one request asks of a limiter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// How many units the request costs.
-    pub cost: Units,
-    /// What is granted where there is not room for all of them.
-    pub mode: Mode,
-    /// How long a denial locks the key out; `None`: not at all.
-    pub block: Option<Window>,
-}
-
-impl Request {
-    /// The plain request: `cost` units or none.
-    #[must_use]
-    pub const fn exact(cost: Units) -> Self {
-        Self {
-            cost,
-            mode: Mode::Exact,
-            block: None,
-        }
-    }
-}
-
-/// What is granted where there is not room for the whole cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing.
-    Exact,
-    /// As much as there is room for (`ATMOST`).
-    AtMost,
-    /// Everything; the debt delays later requests (`FORCE`).
-    Force,
-}
+use super::{Duration, Units};
 
 /// The answer to a request, or to the question what the answer would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +44,29 @@ impl RetryAfter {
     /// At once.
     pub const NOW: Self = Self::After(Duration::ZERO);
 
-    /// The later of this and the end of a blocked_for that lasts `left`; never stays never.
+    /// The later of this and the end of a block that lasts `left`; never stays never.
     #[must_use]
     pub(super) fn at_least(self, left: Duration) -> Self {
         self.max(Self::After(left))
     }
+}
+
+/// A decision, and what has to be done to the key because of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What the caller is told.
+    pub decision: Decision,
+    /// What becomes of the key.
+    pub write: Write,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It stays as it is.
+    Nothing,
+    /// The limiter is stored, until it expires.
+    Store,
+    /// It is deleted: nothing in it matters any more.
+    Delete,
 }

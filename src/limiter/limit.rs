@@ -1,13 +1,16 @@
-//! What every algorithm can say about one quota, and the decision that follows from it.
+//! What every algorithm can say about one limit, and the decision that follows from one or several.
 
 use std::cmp::Reverse;
 
-use super::{Decision, Duration, Mode, Request, RetryAfter, Timestamp, Units};
+use super::{Decision, Duration, Mode, Request, RetryAfter, Timestamp, Units, Window};
 
-/// One quota and how much of it is in use: a GCRA bucket, or the log of one window.
+/// One limit and how much of it is in use: a GCRA bucket, or the log of one window.
 pub trait Limit {
+    /// What it was asked to enforce.
+    fn parameters(&self) -> LimitParameters;
+
     /// The most units that can be granted at once.
-    fn limit(&self) -> Units;
+    fn max_grant(&self) -> Units;
 
     /// Units that would be granted now.
     fn remaining(&self) -> u64;
@@ -21,7 +24,7 @@ pub trait Limit {
     /// Whether `cost` units would be granted now.
     fn has_room_for(&self, cost: Units) -> bool;
 
-    /// When `cost` units would be granted; [`RetryAfter::NOW`] where there is room.
+    /// When `cost` units would be granted; [`RetryAfter::NOW`] if there is room.
     fn retry_after(&self, cost: Units, now: Timestamp) -> RetryAfter;
 
     /// The time until there are more units remaining; none when all are there.
@@ -29,38 +32,35 @@ pub trait Limit {
 
     /// The time until the whole quota is back.
     fn reset_after(&self, now: Timestamp) -> Duration;
+}
 
-    /// Takes `units`, whether there is room or not. A debt is kept up to one further quota; what is beyond is dropped.
-    fn charge(&mut self, units: u64, now: Timestamp);
-
-    /// Gives back up to `units`, those admitted last, as if they never had been. Returns how many.
-    fn refund(&mut self, units: u64) -> u64;
+/// The parameters of one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitParameters {
+    /// Units per window.
+    pub limit: Units,
+    /// The window.
+    pub window: Window,
+    /// The most units at once, if that is another number (GCRA).
+    pub burst: Option<Units>,
 }
 
 /// The limits that have to agree on a request: at least one, in the order in which they were named.
 #[derive(Debug)]
-pub struct NonEmpty<'a, M> {
-    /// The first named.
-    pub first: &'a M,
-    /// The others.
-    pub others: &'a [M],
+pub struct NonEmpty<'a, L> {
+    first: &'a L,
+    others: &'a [L],
 }
 
-impl<M: Limit> NonEmpty<'_, M> {
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &M> {
-        std::iter::once(self.first).chain(self.others)
+impl<'a, L: Limit> NonEmpty<'a, L> {
+    /// `first`, and then `others`.
+    pub(super) const fn new(first: &'a L, others: &'a [L]) -> Self {
+        Self { first, others }
     }
 
-    /// The one with the least `key`; of equals, the first.
-    fn least<K: Ord>(&self, key: impl Fn(&M) -> K) -> &M {
-        self.others.iter().fold(self.first, |least, limit| {
-            if key(limit) < key(least) {
-                limit
-            } else {
-                least
-            }
-        })
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a L> {
+        std::iter::once(self.first).chain(self.others)
     }
 
     /// How many there are.
@@ -69,21 +69,27 @@ impl<M: Limit> NonEmpty<'_, M> {
         self.others.len().saturating_add(1)
     }
 
+    /// The one with the smallest `key`; of equals, the first.
+    fn min_by<K: Ord>(&self, key: impl Fn(&L) -> K) -> &'a L {
+        self.others.iter().fold(
+            self.first,
+            |min, limit| {
+                if key(limit) < key(min) { limit } else { min }
+            },
+        )
+    }
+
     /// Whether the whole quota of all is there.
     pub(super) fn are_full(&self) -> bool {
         self.iter().all(Limit::is_full)
     }
 
-    /// How many units of `request` all of them have room for. A blocked_for that still lasts leaves room for nothing,
-    /// whatever the mode.
-    pub(super) fn grantable(&self, request: &Request, blocked_for: Duration) -> u64 {
-        if !blocked_for.is_zero() {
-            return 0;
-        }
+    /// How many units of `request` all of them have room for.
+    pub(super) fn grantable(&self, request: &Request) -> u64 {
         let cost = request.cost.get();
         match request.mode {
             Mode::Force => cost,
-            Mode::AtMost => cost.min(self.least(Limit::remaining).remaining()),
+            Mode::AtMost => cost.min(self.min_by(Limit::remaining).remaining()),
             Mode::Exact => {
                 if self.iter().all(|limit| limit.has_room_for(request.cost)) {
                     cost
@@ -94,9 +100,9 @@ impl<M: Limit> NonEmpty<'_, M> {
         }
     }
 
-    /// Whether one of them can never grant `request`.
+    /// Whether `request` costs more than one of them can ever grant.
     pub(super) fn exceeds_limit(&self, request: &Request) -> bool {
-        request.mode == Mode::Exact && self.iter().any(|limit| request.cost > limit.limit())
+        request.mode == Mode::Exact && self.iter().any(|limit| request.cost > limit.max_grant())
     }
 
     /// The reply when `granted` units are (or would be) granted. Every field is that of one limit, the binding one:
@@ -108,16 +114,16 @@ impl<M: Limit> NonEmpty<'_, M> {
         blocked_for: Duration,
         now: Timestamp,
     ) -> Decision {
-        let wait = |limit: &M| wait(limit, request, now).at_least(blocked_for);
+        let wait = |limit: &L| wait(limit, request, now).at_least(blocked_for);
         let (binding, retry_after) = if granted > 0 {
-            (self.least(Limit::remaining), RetryAfter::NOW)
+            (self.min_by(Limit::remaining), RetryAfter::NOW)
         } else {
-            let longest = self.least(|limit| Reverse(wait(limit)));
+            let longest = self.min_by(|limit| Reverse(wait(limit)));
             (longest, wait(longest))
         };
         Decision {
             granted,
-            limit: binding.limit(),
+            limit: binding.max_grant(),
             remaining: binding.remaining(),
             retry_after,
             reset_after: binding.reset_after(now).max(blocked_for),
@@ -126,7 +132,7 @@ impl<M: Limit> NonEmpty<'_, M> {
 }
 
 /// When `limit` alone would grant at least a part of `request` that counts as a grant.
-fn wait<M: Limit>(limit: &M, request: &Request, now: Timestamp) -> RetryAfter {
+fn wait<L: Limit>(limit: &L, request: &Request, now: Timestamp) -> RetryAfter {
     match request.mode {
         Mode::Exact => limit.retry_after(request.cost, now),
         Mode::AtMost => limit.retry_after(Units::ONE, now),

@@ -7,8 +7,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::limit::Limit;
-use super::{Duration, RetryAfter, Timestamp, Units, Window};
+use super::{Duration, Limit, LimitParameters, RetryAfter, Timestamp, Units, Window};
 
 /// The most groups that a log keeps (K).
 pub const MAX_GROUPS: usize = 32;
@@ -26,7 +25,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The least that there is: one unit a millisecond.
+    /// The smallest that there is: one unit a millisecond.
     pub(super) const MIN: Self = Self {
         limit: Units::ONE,
         window: Window::MIN,
@@ -73,12 +72,13 @@ impl WindowLog {
         self.used = 0;
     }
 
-    /// Adds a group as it was stored. `None` where there are [`MAX_GROUPS`] already.
+    /// Adds a group as it was stored, newer than those that are there. `None` if there are [`MAX_GROUPS`] already.
+    #[inline]
     pub(super) fn restore(&mut self, group: Group) -> Option<()> {
         if self.groups.len() >= MAX_GROUPS {
             return None;
         }
-        self.groups.push(group);
+        self.groups.try_push(group).ok()?;
         self.used = self.used.saturating_add(group.units);
         Some(())
     }
@@ -128,8 +128,10 @@ impl WindowLog {
             .iter()
             .take_while(|group| self.end(group) <= now)
             .count();
-        for group in self.groups.drain(..gone) {
-            self.used = self.used.saturating_sub(group.units);
+        if gone > 0 {
+            for group in self.groups.drain(..gone) {
+                self.used = self.used.saturating_sub(group.units);
+            }
         }
     }
 
@@ -145,7 +147,10 @@ impl WindowLog {
         self.used = self.used.saturating_add(units);
         match self.groups.last_mut() {
             Some(last) if last.newest == now => last.units = last.units.saturating_add(units),
-            _ => self.groups.push(Group { newest: now, units }),
+            _ => {
+                let kept = self.groups.try_push(Group { newest: now, units });
+                debug_assert!(kept.is_ok(), "two join before there are more");
+            }
         }
         if self.groups.len() > MAX_GROUPS {
             self.join();
@@ -159,29 +164,53 @@ impl WindowLog {
     /// `2 x limit` together, and the smallest at most `2 x limit / K`. In debt (`FORCE`) the same holds with what is
     /// used in the limit's place.
     fn join(&mut self) {
-        let most = self
+        let max = self
             .rule
             .limit
             .get()
             .max(self.used)
             .div_ceil(K)
             .saturating_mul(2);
-        let at = self
-            .groups
-            .iter()
-            .zip(self.groups.iter().skip(1))
-            .enumerate()
-            .filter(|(_, (older, newer))| older.units.saturating_add(newer.units) <= most)
-            .min_by_key(|(_, (older, newer))| {
-                let gap = newer.newest.duration_since(older.newest).as_micros();
-                u128::from(older.units).saturating_mul(u128::from(gap))
-            })
-            .map_or(0, |(at, _)| at);
+        let mut min_delay = u128::MAX;
+        let mut at = 0;
+        for (pair, groups) in self.groups.windows(2).enumerate() {
+            let [older, newer] = groups else { continue };
+            let gap = newer.newest.duration_since(older.newest).as_micros();
+            let delay = u128::from(older.units).saturating_mul(u128::from(gap));
+            if older.units.saturating_add(newer.units) <= max && delay < min_delay {
+                min_delay = delay;
+                at = pair;
+            }
+        }
         if let Some(older) = self.groups.pop_at(at)
             && let Some(newer) = self.groups.get_mut(at)
         {
             newer.units = newer.units.saturating_add(older.units);
         }
+    }
+
+    /// Takes `units`, whether there is room or not. A debt is kept up to one further limit; what is beyond is dropped.
+    pub(super) fn charge(&mut self, units: u64, now: Timestamp) {
+        let max_used = self.rule.limit.get().saturating_mul(2);
+        let room = max_used.saturating_sub(self.used);
+        self.admit(units.min(room), now);
+    }
+
+    /// Gives back up to `units`, those admitted last. Returns how many.
+    pub(super) fn refund(&mut self, units: u64) -> u64 {
+        let mut missing = units;
+        while let Some(newest) = self.groups.last_mut() {
+            let taken = missing.min(newest.units);
+            newest.units = newest.units.saturating_sub(taken);
+            missing = missing.saturating_sub(taken);
+            if newest.units > 0 {
+                break;
+            }
+            self.groups.pop();
+        }
+        let refunded = units.saturating_sub(missing);
+        self.used = self.used.saturating_sub(refunded);
+        refunded
     }
 
     /// The time until `units` of those in use have left.
@@ -201,7 +230,15 @@ impl WindowLog {
 }
 
 impl Limit for WindowLog {
-    fn limit(&self) -> Units {
+    fn parameters(&self) -> LimitParameters {
+        LimitParameters {
+            limit: self.rule.limit,
+            window: self.rule.window,
+            burst: None,
+        }
+    }
+
+    fn max_grant(&self) -> Units {
         self.rule.limit
     }
 
@@ -244,27 +281,5 @@ impl Limit for WindowLog {
         self.groups.last().map_or(Duration::ZERO, |newest| {
             self.end(newest).duration_since(now)
         })
-    }
-
-    fn charge(&mut self, units: u64, now: Timestamp) {
-        let debt_limit = self.rule.limit.get().saturating_mul(2);
-        let room = debt_limit.saturating_sub(self.used);
-        self.admit(units.min(room), now);
-    }
-
-    fn refund(&mut self, units: u64) -> u64 {
-        let mut missing = units;
-        while let Some(newest) = self.groups.last_mut() {
-            let taken = missing.min(newest.units);
-            newest.units = newest.units.saturating_sub(taken);
-            missing = missing.saturating_sub(taken);
-            if newest.units > 0 {
-                break;
-            }
-            self.groups.pop();
-        }
-        let refunded = units.saturating_sub(missing);
-        self.used = self.used.saturating_sub(refunded);
-        refunded
     }
 }

@@ -43,6 +43,15 @@ impl Timestamp {
     pub const fn saturating_add(self, span: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(span.0))
     }
+
+    /// The timestamp `duration` earlier; `None` if that would be before the epoch.
+    #[must_use]
+    pub const fn checked_sub(self, duration: Duration) -> Option<Self> {
+        match self.0.checked_sub(duration.0) {
+            Some(micros) => Some(Self(micros)),
+            None => None,
+        }
+    }
 }
 
 /// A length of time in whole microseconds.
@@ -98,8 +107,14 @@ impl Window {
     /// One millisecond.
     pub const MIN: Self = Self(NonZeroU64::MIN);
 
-    /// Ten years of 365 days.
+    /// Ten years of 365 days, in milliseconds.
     pub const MAX_MILLIS: u64 = 10 * 365 * 24 * 60 * 60 * 1_000;
+
+    /// Ten years of 365 days.
+    pub const MAX: Self = match Self::from_millis(Self::MAX_MILLIS) {
+        Some(window) => window,
+        None => Self(NonZeroU64::MAX),
+    };
 
     /// A window of `millis` milliseconds; `None` outside 1 to [`Window::MAX_MILLIS`].
     ///

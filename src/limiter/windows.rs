@@ -2,9 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::limit::{Limit, NonEmpty};
-use super::sliding_window::{Rule, WindowLog};
-use super::{Duration, Timestamp};
+use super::{Algorithm, AlgorithmKind, Duration, Limit, NonEmpty, Rule, Timestamp, WindowLog};
 
 /// The most windows that one request may name, and that one key keeps.
 pub const MAX_WINDOWS: usize = 8;
@@ -38,7 +36,7 @@ impl Rules {
     /// Adds another window.
     ///
     /// # Errors
-    /// [`RulesError::Duplicate`] where there is one of the same length, [`RulesError::TooMany`] where there are
+    /// [`RulesError::Duplicate`] if there is one of the same length, [`RulesError::TooMany`] if there are
     /// [`MAX_WINDOWS`].
     pub fn add(&mut self, rule: Rule) -> Result<(), RulesError> {
         if self.iter().any(|other| other.window == rule.window) {
@@ -58,61 +56,51 @@ impl Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Windows {
     first: WindowLog,
-    others: ArrayVec<WindowLog, { MAX_WINDOWS - 1 }>,
+    /// Nearly always there are none: on the heap, so that a limiter of one window has the size of one.
+    others: Vec<WindowLog>,
     /// How many of `others` the last request named.
     others_active: usize,
 }
 
 impl Windows {
-    /// Windows that have admitted nothing.
-    #[must_use]
-    pub fn new(rules: &Rules) -> Self {
-        let mut windows = Self::blank();
-        windows.reset_to(rules);
-        windows
-    }
-
-    /// One window, to be replaced.
+    /// The log of one window, which has admitted nothing.
     #[inline(always)]
-    pub(super) const fn blank() -> Self {
+    pub(super) const fn one(rule: Rule) -> Self {
         Self {
-            first: WindowLog::new(Rule::MIN),
-            others: ArrayVec::new_const(),
+            first: WindowLog::new(rule),
+            others: Vec::new(),
             others_active: 0,
         }
     }
 
-    /// Makes them those of `rules`, having admitted nothing.
-    pub(super) fn reset_to(&mut self, rules: &Rules) {
-        self.reset_to_one(rules.first);
-        for rule in &rules.others {
-            self.others.push(WindowLog::new(*rule));
-        }
-        self.others_active = rules.others.len();
-    }
-
     /// The first log, that of `rule`, which has admitted nothing, and no other.
-    pub(super) fn reset_to_one(&mut self, rule: Rule) -> &mut WindowLog {
+    pub(super) fn reset_to(&mut self, rule: Rule) -> &mut WindowLog {
         self.others.clear();
         self.others_active = 0;
         self.first.reset_to(rule);
         &mut self.first
     }
 
-    /// Another log, to be read from what is stored. `None` where that cannot be: there is one of that length already,
-    /// or there are [`MAX_WINDOWS`].
+    /// Another log of `rule`, to be read from what is stored. `None` if that cannot be: there is one of that length
+    /// already, or there are [`MAX_WINDOWS`].
     pub(super) fn restore(&mut self, rule: Rule, active: bool) -> Option<&mut WindowLog> {
-        if self.logs().any(|log| log.rule().window == rule.window) {
+        let is_known = |log: &WindowLog| log.rule().window == rule.window;
+        if self.count() >= MAX_WINDOWS || self.logs().any(is_known) {
             return None;
         }
-        self.others.try_push(WindowLog::new(rule)).ok()?;
+        self.others.push(WindowLog::new(rule));
         if active {
             self.others_active = self.others.len();
         }
         self.others.last_mut()
     }
 
-    /// All logs, those in force first.
+    /// Makes room for as many logs beside the first.
+    pub(super) fn reserve(&mut self, others: usize) {
+        self.others.reserve_exact(others);
+    }
+
+    /// All logs, the active ones first.
     pub fn logs(&self) -> impl Iterator<Item = &WindowLog> {
         std::iter::once(&self.first).chain(&self.others)
     }
@@ -123,41 +111,40 @@ impl Windows {
         self.others.len().saturating_add(1)
     }
 
-    /// How many of the logs are in force.
+    /// How many of the logs are active.
     #[must_use]
     pub const fn count_active(&self) -> usize {
         self.others_active.saturating_add(1)
     }
 
-    /// The logs in force.
-    pub(super) fn active(&self) -> NonEmpty<'_, WindowLog> {
-        NonEmpty {
-            first: &self.first,
-            others: self.others.get(..self.others_active).unwrap_or_default(),
+    /// Drops the windows that are not active and no longer hold anything.
+    fn drop_emptied(&mut self) {
+        if self.others.len() > self.others_active {
+            let mut at = 0_usize;
+            self.others.retain(|log| {
+                at = at.saturating_add(1);
+                at <= self.others_active || !log.is_full()
+            });
         }
     }
+}
 
-    /// Takes `units` from every window in force.
-    pub(super) fn charge(&mut self, units: u64, now: Timestamp) {
-        self.first.charge(units, now);
-        for log in self.others.iter_mut().take(self.others_active) {
-            log.charge(units, now);
+impl Algorithm for Windows {
+    const KIND: AlgorithmKind = AlgorithmKind::SlidingWindow;
+    type Parameters = Rules;
+    type Limit = WindowLog;
+
+    #[inline(always)]
+    fn new(rules: &Rules) -> Self {
+        let mut windows = Self::one(rules.first);
+        if !rules.others.is_empty() {
+            windows.others = Vec::from_iter(rules.others.iter().copied().map(WindowLog::new));
+            windows.others_active = rules.others.len();
         }
+        windows
     }
 
-    /// Gives back up to `units` in every window, in force or not. Returns the most that one gave back.
-    pub(super) fn refund(&mut self, units: u64) -> u64 {
-        let most = self
-            .others
-            .iter_mut()
-            .map(|log| log.refund(units))
-            .fold(self.first.refund(units), u64::max);
-        self.drop_emptied();
-        most
-    }
-
-    /// Lets the time be `now`.
-    pub(super) fn advance(&mut self, now: Timestamp) {
+    fn advance(&mut self, _from: Timestamp, now: Timestamp) {
         self.first.advance(now);
         for log in &mut self.others {
             log.advance(now);
@@ -165,67 +152,73 @@ impl Windows {
         self.drop_emptied();
     }
 
-    /// Drops the windows that are not in force and no longer hold anything.
-    fn drop_emptied(&mut self) {
-        let mut at = 0_usize;
-        self.others.retain(|log| {
-            at = at.saturating_add(1);
-            at <= self.others_active || !log.is_full()
-        });
-    }
-
-    /// The time until nothing that is stored matters any more.
-    pub(super) fn expires_after(&self, now: Timestamp) -> Duration {
-        self.logs()
-            .map(|log| log.reset_after(now))
-            .fold(Duration::ZERO, Duration::max)
-    }
-
-    /// Puts `rules` in force. Returns whether anything changed.
-    ///
     /// What was admitted stays counted: a window that is stored keeps its log under the new limit; one that is not
     /// starts with the units of the longest stored one; and one no longer named stays, neither enforced nor charged,
-    /// until it has emptied. Where that would be more than [`MAX_WINDOWS`], the one that empties first makes room.
-    pub(super) fn set_parameters(&mut self, rules: &Rules, now: Timestamp) -> bool {
+    /// until it has emptied. If that would be more than [`MAX_WINDOWS`], the one that empties first makes room.
+    fn set_parameters(&mut self, rules: &Rules, now: Timestamp) -> bool {
         let active = self.logs().take(self.count_active()).map(WindowLog::rule);
         if active.eq(rules.iter()) {
             return false;
         }
-        let mut stored: ArrayVec<WindowLog, MAX_WINDOWS> = self.logs().cloned().collect();
+        let mut stored = Vec::from_iter(self.logs().cloned());
         let longest = stored.iter().max_by_key(|log| log.rule().window).cloned();
         self.first = take(&mut stored, longest.as_ref(), rules.first, now);
-        self.others = rules
-            .others
-            .iter()
-            .map(|rule| take(&mut stored, longest.as_ref(), *rule, now))
-            .collect();
+        let others = rules.others.iter();
+        self.others =
+            Vec::from_iter(others.map(|rule| take(&mut stored, longest.as_ref(), *rule, now)));
         self.others_active = self.others.len();
 
         stored.retain(|log| !log.is_full());
-        while stored.len() > self.others.remaining_capacity() {
-            let first_to_empty = stored
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, log)| log.reset_after(now))
-                .map_or(0, |(at, _)| at);
-            stored.pop_at(first_to_empty);
+        while stored.len().saturating_add(self.count()) > MAX_WINDOWS {
+            let first_to_empty = stored.iter().min_by_key(|log| log.reset_after(now));
+            let Some(window) = first_to_empty.map(|log| log.rule().window) else {
+                break;
+            };
+            stored.retain(|log| log.rule().window != window);
         }
-        self.others.extend(stored);
+        self.others.append(&mut stored);
         true
+    }
+
+    fn active(&self) -> NonEmpty<'_, WindowLog> {
+        let others = self.others.get(..self.others_active).unwrap_or_default();
+        NonEmpty::new(&self.first, others)
+    }
+
+    fn charge(&mut self, units: u64, now: Timestamp) {
+        self.first.charge(units, now);
+        for log in self.others.iter_mut().take(self.others_active) {
+            log.charge(units, now);
+        }
+    }
+
+    fn refund(&mut self, units: u64) -> u64 {
+        let max = self
+            .others
+            .iter_mut()
+            .map(|log| log.refund(units))
+            .fold(self.first.refund(units), u64::max);
+        self.drop_emptied();
+        max
+    }
+
+    fn expires_after(&self, now: Timestamp) -> Duration {
+        self.logs()
+            .map(|log| log.reset_after(now))
+            .fold(Duration::ZERO, Duration::max)
     }
 }
 
 /// The log for `rule`: the stored one of that length, taken out; else what the longest holds that is young enough.
 fn take(
-    stored: &mut ArrayVec<WindowLog, MAX_WINDOWS>,
+    stored: &mut Vec<WindowLog>,
     longest: Option<&WindowLog>,
     rule: Rule,
     now: Timestamp,
 ) -> WindowLog {
     let kept = stored
-        .iter()
-        .position(|log| log.rule().window == rule.window)
-        .and_then(|at| stored.pop_at(at));
+        .extract_if(.., |log| log.rule().window == rule.window)
+        .next();
     match (kept, longest) {
         (Some(log), _) => log.with_limit(rule.limit),
         (None, Some(longest)) => longest.within(rule, now),

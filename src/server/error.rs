@@ -44,13 +44,12 @@ impl Error {
                     .iter()
                     .skip(leading.count())
                     .map(|digit| b'0' | digit);
-                let text: ArrayVec<u8, MAX_TEXT> = before
-                    .bytes()
-                    .chain(digits)
-                    .chain(after.bytes())
-                    .take(MAX_TEXT.saturating_sub(1))
-                    .chain([0])
-                    .collect();
+                let bytes = before.bytes().chain(digits).chain(after.bytes());
+                let mut text: ArrayVec<u8, MAX_TEXT> = ArrayVec::new();
+                for byte in bytes.take(MAX_TEXT.saturating_sub(1)).chain([0]) {
+                    // All of them fit.
+                    let _ = text.try_push(byte);
+                }
                 reply(CStr::from_bytes_until_nul(&text).unwrap_or(c"ERR"));
             }
         }

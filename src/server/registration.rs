@@ -273,44 +273,38 @@ fn list(
     arguments: &[Argument],
     lists: &mut Vec<Vec<raw::RedisModuleCommandArg>>,
 ) -> *mut raw::RedisModuleCommandArg {
-    let mut entries: Vec<_> = arguments
-        .iter()
-        .map(|argument| {
-            // SAFETY: a plain C structure, for which all zeros is valid.
-            let mut entry: raw::RedisModuleCommandArg = unsafe { std::mem::zeroed() };
-            entry.name = argument.name.as_ptr();
-            entry.key_spec_index = -1;
-            entry.token = argument.token.map_or(ptr::null(), CStr::as_ptr);
-            if argument.optional {
-                entry.flags |= raw::REDISMODULE_CMD_ARG_OPTIONAL as c_int;
+    let entries = arguments.iter().map(|argument| {
+        // SAFETY: a plain C structure, for which all zeros is valid.
+        let mut entry: raw::RedisModuleCommandArg = unsafe { std::mem::zeroed() };
+        entry.name = argument.name.as_ptr();
+        entry.key_spec_index = -1;
+        entry.token = argument.token.map_or(ptr::null(), CStr::as_ptr);
+        if argument.optional {
+            entry.flags |= raw::REDISMODULE_CMD_ARG_OPTIONAL as c_int;
+        }
+        if argument.multiple {
+            entry.flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE as c_int;
+        }
+        entry.type_ = match argument.kind {
+            ArgumentKind::Key => {
+                entry.key_spec_index = 0;
+                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
             }
-            if argument.multiple {
-                entry.flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE as c_int;
+            ArgumentKind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
+            ArgumentKind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
+            ArgumentKind::Word => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+            ArgumentKind::OneOf(parts) => {
+                entry.subargs = list(parts, lists);
+                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
             }
-            entry.type_ = match argument.kind {
-                ArgumentKind::Key => {
-                    entry.key_spec_index = 0;
-                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
-                }
-                ArgumentKind::Integer => {
-                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER
-                }
-                ArgumentKind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
-                ArgumentKind::Word => {
-                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN
-                }
-                ArgumentKind::OneOf(parts) => {
-                    entry.subargs = list(parts, lists);
-                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
-                }
-                ArgumentKind::Block(parts) => {
-                    entry.subargs = list(parts, lists);
-                    raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
-                }
-            };
-            entry
-        })
-        .collect();
+            ArgumentKind::Block(parts) => {
+                entry.subargs = list(parts, lists);
+                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
+            }
+        };
+        entry
+    });
+    let mut entries = Vec::from_iter(entries);
     // SAFETY: as above.
     entries.push(unsafe { std::mem::zeroed() });
     let start = entries.as_mut_ptr();

@@ -96,8 +96,8 @@ impl Sketch {
         Self {
             seed: [0, 1].map(|which| RandomState::new().hash_one(which)),
             decay: Decay::new(half_life),
-            slots: numbers.clone().map(empty).collect(),
-            heap: numbers.map(|slot| Count { at_most: 0, slot }).collect(),
+            slots: Vec::from_iter(numbers.clone().map(empty)),
+            heap: Vec::from_iter(numbers.map(|slot| Count { at_most: 0, slot })),
             buckets: vec![NONE; buckets],
         }
     }
@@ -210,7 +210,10 @@ impl Sketch {
             taken.identity = identity;
             taken.next = next;
             taken.database = database;
-            taken.key = key.iter().copied().take(SHOWN).collect();
+            taken.key.clear();
+            let shown = key.get(..SHOWN).unwrap_or(key);
+            // It fits.
+            let _ = taken.key.try_extend_from_slice(shown);
             taken.cut = key.len() > SHOWN;
             taken.at_least = 0;
         }

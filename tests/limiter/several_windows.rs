@@ -331,7 +331,7 @@ fn a_window_no_longer_named_goes_with_its_last_unit_when_that_is_refunded() {
     key.ask::<Windows>(&short, &one(), now - 1);
     key.ask::<Windows>(&short, &one(), now);
     let mut limiter = key.read::<Windows>(now).unwrap();
-    assert_eq!(limiter.refund(Units::ONE).unwrap().granted, 1);
+    assert_eq!(limiter.refund(Units::ONE).unwrap().decision.granted, 1);
     let stored = limiter.encode();
     let limiter = Limiter::<Windows>::read(&stored, Timestamp::from_micros(now)).unwrap();
     let used: Vec<u64> = limiter.algorithm().logs().map(|log| log.used()).collect();

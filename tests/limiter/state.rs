@@ -8,8 +8,8 @@ use crate::oracle::{
 };
 use proptest::prelude::*;
 use redis_ratelimit::limiter::{
-    Algorithm, AlgorithmKind, Bucket, DecodeError, Limiter, MAX_GROUPS, MAX_LEN, MIN_LEN, Mode,
-    Quota, Request, Rule, Rules, Timestamp, Units, VERSION, Window, Windows, algorithm_of,
+    AlgorithmKind, AnyLimiter, Bucket, DecodeError, Encoding, Limiter, MAX_GROUPS, MAX_LEN,
+    MIN_LEN, Mode, Quota, Request, Rule, Rules, Timestamp, Units, VERSION, Window, Windows, Write,
 };
 
 const MAGIC: [u8; 2] = [0xd2, 0x4c];
@@ -21,6 +21,15 @@ fn written(bytes: &[u8]) -> Timestamp {
     let mut micros = [0; 8];
     micros[..7].copy_from_slice(&bytes[WRITTEN]);
     Timestamp::from_micros(u64::from_le_bytes(micros))
+}
+
+/// The algorithm of what is stored.
+fn algorithm(bytes: &[u8]) -> Result<AlgorithmKind, DecodeError> {
+    let any = AnyLimiter::read(bytes, Timestamp::from_micros(START))?;
+    Ok(match any {
+        AnyLimiter::SlidingWindow(_) => AlgorithmKind::SlidingWindow,
+        AnyLimiter::Gcra(_) => AlgorithmKind::Gcra,
+    })
 }
 
 fn one() -> Request {
@@ -86,9 +95,9 @@ fn states<A: Stored>(traffic: &Traffic<A::Parameters>) -> Vec<(Vec<u8>, Limiter<
                 return states;
             }
             let mut limiter = key.open::<A>(parameters, now);
-            limiter.decide(&request);
+            let write = limiter.decide(&request).write;
             last = key.ask::<A>(parameters, &request, now);
-            assert_eq!(last.stored, limiter.must_be_stored());
+            assert_eq!(last.stored, write == Write::Store);
             if last.stored {
                 states.push((key.bytes(now).unwrap().to_vec(), limiter));
             }
@@ -100,15 +109,15 @@ fn states<A: Stored>(traffic: &Traffic<A::Parameters>) -> Vec<(Vec<u8>, Limiter<
 fn assert_reads_back<A: Stored>(traffic: &Traffic<A::Parameters>) {
     for (bytes, limiter) in states::<A>(traffic) {
         assert!((MIN_LEN..=MAX_LEN).contains(&bytes.len()));
-        assert_eq!(algorithm_of(&bytes), Ok(A::KIND));
+        assert_eq!(algorithm(&bytes), Ok(A::KIND));
         assert_eq!(std::str::from_utf8(&bytes).ok(), None);
-        let read = Limiter::<A>::read(&bytes, written(&bytes)).unwrap();
+        let mut read = Limiter::<A>::read(&bytes, written(&bytes)).unwrap();
         assert_eq!(read.algorithm(), limiter.algorithm());
         assert_eq!(read.blocked_for(), limiter.blocked_for());
         assert_eq!(read.expires_at(), limiter.expires_at());
         assert_eq!(read.peek(Units::ONE), limiter.peek(Units::ONE));
         assert_eq!(read.encode().as_slice(), bytes);
-        assert!(!read.must_be_stored());
+        assert_eq!(read.deny(&one()).write, Write::Nothing);
     }
 }
 
@@ -184,7 +193,7 @@ fn assert_sound<A: Stored>(bytes: &[u8], parameters: &A::Parameters) -> bool {
         }
         Ok(_) => written(bytes),
     };
-    assert_eq!(algorithm_of(bytes), Ok(A::KIND));
+    assert_eq!(algorithm(bytes), Ok(A::KIND));
     assert!((MIN_LEN..=MAX_LEN).contains(&bytes.len()), "{bytes:02x?}");
     let limiter = Limiter::<A>::read(bytes, at).unwrap();
     assert_eq!(limiter.encode().as_slice(), bytes);
@@ -199,8 +208,8 @@ fn assert_sound<A: Stored>(bytes: &[u8], parameters: &A::Parameters) -> bool {
                 mode,
                 block: Window::from_millis(Window::MAX_MILLIS),
             };
-            limiter.decide(&request);
-            if limiter.must_be_stored() && now < Timestamp::MAX {
+            let write = limiter.decide(&request).write;
+            if write == Write::Store && now < Timestamp::MAX {
                 let again = Limiter::<A>::read(&limiter.encode(), now).unwrap();
                 assert_eq!(again.algorithm(), limiter.algorithm());
             }
@@ -430,21 +439,21 @@ fn a_newer_version_says_which_it_is() {
             let now = Timestamp::from_micros(START);
             assert_eq!(Limiter::<Bucket>::read(&newer, now).err(), Some(expected));
             assert_eq!(Limiter::<Windows>::read(&newer, now).err(), Some(expected));
-            assert_eq!(algorithm_of(&newer), Err(expected));
+            assert_eq!(algorithm(&newer), Err(expected));
             // Whatever its layout may be.
             newer.truncate(4);
-            assert_eq!(algorithm_of(&newer), Err(expected));
+            assert_eq!(algorithm(&newer), Err(expected));
         }
     }
 }
 
 #[test]
 fn the_other_algorithms_state_says_which_it_is() {
-    fn refusal<A: Algorithm + Debug>(bytes: &[u8]) -> Option<DecodeError> {
+    fn refusal<A: Encoding + Debug>(bytes: &[u8]) -> Option<DecodeError> {
         Limiter::<A>::read(bytes, Timestamp::from_micros(START)).err()
     }
     for bytes in examples() {
-        match algorithm_of(&bytes).unwrap() {
+        match algorithm(&bytes).unwrap() {
             AlgorithmKind::Gcra => assert_eq!(
                 refusal::<Windows>(&bytes),
                 Some(DecodeError::OtherAlgorithm(AlgorithmKind::Gcra))
@@ -470,7 +479,7 @@ fn what_else_a_key_may_hold_is_no_limiter() {
         &[0xd2, 0x4c, 1],
     ];
     for bytes in other {
-        assert_eq!(algorithm_of(bytes), Err(DecodeError::NotALimiter));
+        assert_eq!(algorithm(bytes), Err(DecodeError::NotALimiter));
         assert!(!assert_both_sound(bytes));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use redis_ratelimit::limiter::{
-    Algorithm, Bucket, Encoded, Limiter, Quota, Request, Rule, Rules, Timestamp, Units, Window,
-    Windows,
+    Bucket, Encoded, Encoding, Limiter, Outcome, Quota, Request, Rule, Rules, Timestamp, Units,
+    Window, Windows, Write,
 };
 
 /// One minute, in microseconds: the window of every limiter here.
@@ -56,12 +56,12 @@ fn minute() -> Window {
 }
 
 /// A key of this module: each decision reads the stored bytes, and a grant stores new ones, as in the server.
-pub struct Key<A: Algorithm> {
+pub struct Key<A: Encoding> {
     parameters: A::Parameters,
     stored: Encoded,
 }
 
-impl<A: Algorithm> Key<A> {
+impl<A: Encoding> Key<A> {
     fn new(parameters: A::Parameters) -> Self {
         Self {
             parameters,
@@ -75,18 +75,17 @@ impl<A: Algorithm> Key<A> {
     }
 }
 
-impl<A: Algorithm> RateLimiter for Key<A> {
+impl<A: Encoding> RateLimiter for Key<A> {
     fn admits(&mut self, now: u64) -> bool {
         let stored = (!self.stored.is_empty()).then_some(self.stored.as_slice());
-        let mut limiter = Limiter::<A>::blank(Timestamp::from_micros(now));
-        limiter
-            .reopen(stored, &self.parameters)
+        let now = Timestamp::from_micros(now);
+        let mut limiter = Limiter::<A>::open(stored, &self.parameters, now)
             .expect("it was stored by this algorithm");
-        let granted = limiter.decide(&Request::exact(Units::ONE)).granted;
-        if limiter.must_be_stored() {
+        let Outcome { decision, write } = limiter.decide(&Request::exact(Units::ONE));
+        if write == Write::Store {
             limiter.encode_to(&mut self.stored);
         }
-        granted > 0
+        decision.granted > 0
     }
 }
 

@@ -64,7 +64,7 @@ def test_a_cluster_without_the_module_is_told_apart(start: Any, limiters: Blocki
 def test_a_state_of_a_newer_release_is_told_apart(server: Server, limiters: Blocking) -> None:
     limiter = limiters.from_url(server.url, policy="open")
     limiter.check("rl:new", "5/m")
-    # Magic, version: see src/limiter/state.rs.
+    # Magic, version: see src/limiter/encoding/.
     server.admin.setrange("rl:new", 2, b"\xc8")
     with pytest.raises(NewerStateError, match="newer redis-ratelimit"):
         limiter.check("rl:new", "5/m")

@@ -2,14 +2,16 @@
 
 use std::fmt::Debug;
 
-use redis_ratelimit::limiter::{Algorithm, Limiter, MAX_LEN, MIN_LEN, Request, Timestamp, Units};
+use redis_ratelimit::limiter::{
+    Encoding, Limiter, MAX_LEN, MIN_LEN, Outcome, Request, Timestamp, Units, Write,
+};
 
 use super::{Answer, as_told};
 
 /// Either algorithm.
-pub trait Stored: Algorithm + Clone + Debug + PartialEq {}
+pub trait Stored: Encoding + Clone + Debug + PartialEq {}
 
-impl<A: Algorithm + Clone + Debug + PartialEq> Stored for A {}
+impl<A: Encoding + Clone + Debug + PartialEq> Stored for A {}
 
 /// One key of a server: written when a decision says so, dropped when its time is over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +37,9 @@ impl Key {
         now: u64,
     ) -> Answer {
         let mut limiter = self.open::<A>(parameters, now);
-        let decision = limiter.decide(request);
-        let stored = limiter.must_be_stored();
+        let Outcome { decision, write } = limiter.decide(request);
+        assert_ne!(write, Write::Delete, "a decision leaves something");
+        let stored = write == Write::Store;
         if stored {
             self.store(&limiter);
         }

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 /// Takes values from the front of a byte string.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     bytes: &'a [u8],
     /// How many have been read.
     at: usize,
@@ -16,6 +16,11 @@ impl<'a> Reader<'a> {
     /// Reads `bytes` from `at` on.
     pub(super) const fn from(bytes: &'a [u8], at: usize) -> Self {
         Self { bytes, at }
+    }
+
+    /// How many bytes there are, read or not.
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// What has not been read.
@@ -53,15 +58,17 @@ impl<'a> Reader<'a> {
         count: usize,
         width: usize,
     ) -> Option<impl Iterator<Item = u64> + use<'a>> {
+        let others = 8_usize.checked_sub(width)?;
         let end = self.at.saturating_add(count.saturating_mul(width));
         // From the eight bytes that end with the first one on.
-        let start = self.at.checked_add(width)?.checked_sub(8)?;
+        let start = self.at.checked_sub(others)?;
         let ends = self.bytes.get(start..end.max(start))?.windows(8);
         self.at = end;
-        Some(
-            ends.step_by(width.max(1))
-                .filter_map(move |bytes| last(bytes.first_chunk()?, width)),
-        )
+        let shift = (others as u32).saturating_mul(8);
+        Some(ends.step_by(width.max(1)).map(move |bytes| {
+            let bytes = bytes.first_chunk().copied().unwrap_or_default();
+            u64::from_le_bytes(bytes).wrapping_shr(shift)
+        }))
     }
 
     /// A varint in its shortest spelling.
@@ -103,21 +110,28 @@ pub(super) fn put_integer<const N: usize>(out: &mut ArrayVec<u8, N>, value: u64,
 
 /// Appends the first `width` bytes. All are copied, as a copy of a length known beforehand is one instruction, and what
 /// is too much is taken off again.
+#[inline]
 fn put<const N: usize, const M: usize>(out: &mut ArrayVec<u8, N>, bytes: [u8; M], width: usize) {
-    let end = out.len().saturating_add(width.min(M));
     let fits = out.try_extend_from_slice(&bytes).is_ok();
     debug_assert!(fits, "the capacity is that of the longest state, and slack");
-    out.truncate(end);
+    let others = M.saturating_sub(width);
+    out.truncate(out.len().wrapping_sub(others));
+}
+
+/// Appends a byte.
+pub(super) fn put_byte<const N: usize>(out: &mut ArrayVec<u8, N>, byte: u8) {
+    let fits = out.try_push(byte).is_ok();
+    debug_assert!(fits, "the capacity is that of the longest state, and slack");
 }
 
 /// Appends a varint.
 pub(super) fn put_varint<const N: usize>(out: &mut ArrayVec<u8, N>, mut value: u64) {
     while value > 0x7f {
         // Lossless: seven bits and the mark that more follow.
-        out.push((value & 0x7f) as u8 | 0x80);
+        put_byte(out, (value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    put_byte(out, value as u8);
 }
 
 /// The last `width` bytes, from 1 to 8: all are loaded at once, as one integer, and the others shifted out.

@@ -1,6 +1,6 @@
 //! Arguments, as clients spell them.
 
-use super::errors::{LIMIT, SYNTAX, WINDOW};
+use super::errors::{INVALID_LIMIT, INVALID_WINDOW, SYNTAX};
 use crate::limiter::{Rule, Units, Window};
 use crate::server::{Call, Error};
 
@@ -41,8 +41,8 @@ impl<'a> Arguments<'a> {
         let limit = self.next().ok_or(SYNTAX)?;
         let window = self.next().ok_or(SYNTAX)?;
         Ok(Rule {
-            limit: units(limit).ok_or(LIMIT)?,
-            window: self::window(window).ok_or(WINDOW)?,
+            limit: units(limit).ok_or(INVALID_LIMIT)?,
+            window: self::window(window).ok_or(INVALID_WINDOW)?,
         })
     }
 }

@@ -1,0 +1,88 @@
+//! One call on one key: open it, decide, do to the key what the outcome says, make it known.
+
+use super::errors::NOT_A_LIMITER;
+use super::reply::row;
+use crate::limiter::{
+    Decision, Encoded, Encoding, Limiter, MIN_LEN, Outcome, Request, Timestamp, Write,
+};
+use crate::server::{Call, Error, Key, Stored};
+use crate::stats::counters::CommandCounters;
+use crate::stats::denied_keys;
+
+/// Decides `request` on the limiter in the key that is the first argument.
+pub(super) fn decide<A: Encoding>(
+    call: &Call<'_>,
+    counters: &CommandCounters,
+    parameters: &A::Parameters,
+    request: &Request,
+) -> Result<(), Error> {
+    let mut key = Key::write(call, 1)?;
+    let now = call.now();
+    // As `Limiter::open`, but in place.
+    let mut limiter = Limiter::<A>::new(parameters, now);
+    if let Some(stored) = stored(&key)? {
+        limiter.restore(stored)?;
+        limiter.set_parameters(parameters);
+    }
+    let Outcome { decision, write } = limiter.decide(request);
+    apply(write, &limiter, &mut key)?;
+    // Closed before others hear of it, who may write the key.
+    drop(key);
+    observe(call, now, counters, &decision);
+    call.reply_integers(&row(&decision));
+    Ok(())
+}
+
+/// Does to the key of `limiter` what an outcome says.
+pub(super) fn apply<A: Encoding>(
+    write: Write,
+    limiter: &Limiter<A>,
+    key: &mut Key<'_>,
+) -> Result<(), Error> {
+    match write {
+        Write::Nothing => {}
+        Write::Store => {
+            let mut state = Encoded::new();
+            limiter.encode_to(&mut state);
+            key.store(&state, limiter.expires_at())?;
+        }
+        Write::Delete => {
+            key.delete();
+        }
+    }
+    Ok(())
+}
+
+/// Counts a decision on the key that is the first argument.
+pub(super) fn observe(
+    call: &Call<'_>,
+    now: Timestamp,
+    counters: &CommandCounters,
+    decision: &Decision,
+) {
+    if decision.granted > 0 {
+        counters.count_granted(decision.granted);
+    } else if decision.is_impossible() {
+        counters.count_impossible();
+    } else {
+        counters.count_denied();
+        denied(call, now, 1);
+    }
+}
+
+/// Makes it known that the key named by an argument was denied: to `RL.TOP`, and to subscribers.
+pub(super) fn denied(call: &Call<'_>, now: Timestamp, at: usize) {
+    if let Some(key) = call.argument(at) {
+        denied_keys::count(call.inside(), now, call.database(), key);
+    }
+    call.notify(c"rl.denied", at);
+}
+
+/// The state that a key holds, if it exists.
+pub(super) fn stored<'a>(key: &'a Key<'_>) -> Result<Option<&'a [u8]>, Error> {
+    match key.stored(MIN_LEN) {
+        Stored::Nothing => Ok(None),
+        Stored::Bytes(bytes) => Ok(Some(bytes)),
+        Stored::SomethingElse => Err(NOT_A_LIMITER),
+    }
+}

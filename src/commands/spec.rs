@@ -1,0 +1,38 @@
+//! What the decision commands tell the server: flags, categories and arguments that they share.
+
+use std::ffi::CStr;
+
+use redis_module::raw::{
+    REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RW, REDISMODULE_CMD_KEY_UPDATE,
+};
+
+use crate::server::{Argument, ArgumentKind};
+
+/// The flags of a decision command.
+pub(super) const FLAGS: &CStr = c"write deny-oom fast";
+/// Its ACL categories, and those of them that every server knows.
+pub(super) const CATEGORIES: &CStr = c"ratelimit write fast";
+pub(super) const CORE_CATEGORIES: &CStr = c"write fast";
+/// What it does with its key.
+pub(super) const KEY_FLAGS: u32 =
+    REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_ACCESS | REDISMODULE_CMD_KEY_UPDATE;
+
+/// Its key.
+pub(super) const KEY: Argument = Argument::new(c"key", ArgumentKind::Key);
+/// Its limit.
+pub(super) const LIMIT: Argument = Argument::new(c"limit", ArgumentKind::Integer);
+/// Its window.
+pub(super) const WINDOW: Argument = Argument::new(c"window", ArgumentKind::String);
+/// `COST n`
+pub(super) const COST: Argument = Argument::option(c"COST", c"cost", ArgumentKind::Integer);
+/// `ATMOST | FORCE`
+pub(super) const MODE: Argument = Argument::new(
+    c"mode",
+    ArgumentKind::OneOf(&[
+        Argument::word(c"ATMOST", c"atmost"),
+        Argument::word(c"FORCE", c"force"),
+    ]),
+)
+.optional();
+/// `BLOCK duration`
+pub(super) const BLOCK: Argument = Argument::option(c"BLOCK", c"duration", ArgumentKind::String);

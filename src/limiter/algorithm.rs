@@ -1,0 +1,58 @@
+//! What an algorithm is to a limiter.
+
+use super::{Duration, Limit, NonEmpty, Timestamp};
+
+/// The algorithms. A key belongs to the one that it was first used with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlgorithmKind {
+    /// The strict sliding window of `RL.CHECK`.
+    SlidingWindow,
+    /// The token bucket of `RL.GCRA`.
+    Gcra,
+}
+
+impl AlgorithmKind {
+    /// Its name, as `RL.INFO` shows it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SlidingWindow => "sliding-window",
+            Self::Gcra => "gcra",
+        }
+    }
+}
+
+/// An algorithm's share of a limiter: the limits, and what is in use of them.
+pub trait Algorithm: Sized {
+    /// Which one it is.
+    const KIND: AlgorithmKind;
+
+    /// What a request says about its limits.
+    type Parameters;
+
+    /// What decides: one, or several that have to agree.
+    type Limit: Limit;
+
+    /// That of a key that was never asked for.
+    fn new(parameters: &Self::Parameters) -> Self;
+
+    /// Lets the time, which was `from`, be `now`.
+    fn advance(&mut self, from: Timestamp, now: Timestamp);
+
+    /// Makes `parameters` the active ones, forgetting and forgiving nothing. Returns whether anything changed.
+    fn set_parameters(&mut self, parameters: &Self::Parameters, now: Timestamp) -> bool;
+
+    /// The active limits.
+    fn active(&self) -> NonEmpty<'_, Self::Limit>;
+
+    /// Takes `units` from every active limit, whether there is room or not. A debt is kept up to one further quota; what
+    /// is beyond is dropped.
+    fn charge(&mut self, units: u64, now: Timestamp);
+
+    /// Gives back up to `units` of everything stored, those admitted last, as if they never had been. Returns the most
+    /// that one limit gave back.
+    fn refund(&mut self, units: u64) -> u64;
+
+    /// The time until nothing that is stored matters any more.
+    fn expires_after(&self, now: Timestamp) -> Duration;
+}

@@ -1,0 +1,168 @@
+//! The state of a limiter as bytes: a plain string, so that a server without the module can hold it, too.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 2 | magic: `D2 4C`, which no UTF-8 text starts with |
+//! | 1 | [`VERSION`] |
+//! | 1 | flags: bit 0 GCRA, bit 1 blocked, bits 2-4 windows stored - 1, bits 5-7 windows active - 1 |
+//! | 7 | when it was written, in microseconds since the epoch |
+//! | 7 | if blocked: for how long from then on, in microseconds |
+//!
+//! then what the algorithm makes of it: [`gcra`], [`sliding_window`]. Each state has one spelling; everything else is
+//! refused.
+
+mod bytes;
+mod gcra;
+mod header;
+mod sliding_window;
+
+use arrayvec::ArrayVec;
+
+use bytes::{Reader, SLACK};
+use header::Header;
+
+use super::{
+    Algorithm, AlgorithmKind, Bucket, Limiter, MAX_GROUPS, MAX_WINDOWS, Timestamp, Windows,
+};
+
+/// The version of the layout that this release writes, and the newest that it reads.
+pub const VERSION: u8 = 1;
+
+/// The length of the shortest state, in bytes: longer than any integer that a server may hold in an encoding of its own.
+pub const MIN_LEN: usize = 21;
+
+/// The length of the longest state, in bytes: all windows, all groups, and every number as wide as it can be.
+pub const MAX_LEN: usize = header::MAX_LEN
+    + MAX_WINDOWS * (sliding_window::MAX_RULE_LEN + MAX_GROUPS * sliding_window::MAX_GROUP_LEN);
+
+/// A state as it is stored.
+pub type Encoded = ArrayVec<u8, { MAX_LEN + SLACK }>;
+
+/// Why bytes are not the state of a limiter as wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// They are something else.
+    NotALimiter,
+    /// They are a limiter that uses another algorithm, this one.
+    OtherAlgorithm(AlgorithmKind),
+    /// They are a limiter in a layout of this version, newer than [`VERSION`].
+    NewerVersion(u8),
+}
+
+/// An algorithm whose limiters can be stored.
+pub trait Encoding: Algorithm {
+    /// How many windows are stored, and how many of them are active.
+    fn windows(&self) -> (usize, usize);
+
+    /// Appends what follows the header.
+    fn encode_body(&self, out: &mut Encoded);
+
+    /// One to be replaced by what is stored.
+    fn blank() -> Self;
+
+    /// Makes it what was stored behind `header`; `None` if no limiter is stored so. In place, because it would be copied
+    /// several times on its way out.
+    fn decode_body(&mut self, header: &Header, body: Reader<'_>) -> Option<()>;
+}
+
+impl<A: Encoding> Limiter<A> {
+    /// The limiter stored in `stored`, if any, with `parameters` active from `now` on.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if `stored` is not the state of a limiter with this algorithm.
+    #[inline(always)]
+    pub fn open(
+        stored: Option<&[u8]>,
+        parameters: &A::Parameters,
+        now: Timestamp,
+    ) -> Result<Self, DecodeError> {
+        let mut limiter = Self::new(parameters, now);
+        if let Some(bytes) = stored {
+            limiter.restore(bytes)?;
+            limiter.set_parameters(parameters);
+        }
+        Ok(limiter)
+    }
+
+    /// The limiter stored in `bytes` with the parameters stored there, at `now`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if `bytes` are not the state of a limiter with this algorithm.
+    #[inline(always)]
+    pub fn read(bytes: &[u8], now: Timestamp) -> Result<Self, DecodeError> {
+        let mut limiter = Self::with(A::blank(), now);
+        limiter.restore(bytes)?;
+        Ok(limiter)
+    }
+
+    /// Makes it the limiter stored in `bytes`, with the parameters stored there. In place, because a limiter takes half a
+    /// kilobyte, and each step of a way out would copy it. After an error it is of no use.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if `bytes` are not the state of a limiter with this algorithm.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let (header, body) = Header::decode(bytes)?;
+        if header.algorithm() != A::KIND {
+            return Err(DecodeError::OtherAlgorithm(header.algorithm()));
+        }
+        let decoded = self.algorithm_mut().decode_body(&header, body);
+        decoded.ok_or(DecodeError::NotALimiter)?;
+        self.resume(header.blocked_for, header.written);
+        Ok(())
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub fn encode(&self) -> Encoded {
+        let mut out = Encoded::new();
+        self.encode_to(&mut out);
+        out
+    }
+
+    /// Puts the bytes to store into `out`, whatever was there.
+    pub fn encode_to(&self, out: &mut Encoded) {
+        out.clear();
+        let (stored, active) = self.algorithm().windows();
+        Header::new(A::KIND, self.now(), self.blocked_for(), stored, active).encode(out);
+        self.algorithm().encode_body(out);
+    }
+}
+
+/// A limiter of either algorithm, for commands that take what they find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, on the stack: a box would be an allocation"
+)]
+pub enum AnyLimiter {
+    /// Of `RL.CHECK`.
+    SlidingWindow(Limiter<Windows>),
+    /// Of `RL.GCRA`.
+    Gcra(Limiter<Bucket>),
+}
+
+impl AnyLimiter {
+    /// The limiter stored in `bytes`, at `now`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if `bytes` are not the state of a limiter.
+    #[inline]
+    pub fn read(bytes: &[u8], now: Timestamp) -> Result<Self, DecodeError> {
+        let (header, _) = Header::decode(bytes)?;
+        Ok(match header.algorithm() {
+            AlgorithmKind::SlidingWindow => Self::SlidingWindow(Limiter::read(bytes, now)?),
+            AlgorithmKind::Gcra => Self::Gcra(Limiter::read(bytes, now)?),
+        })
+    }
+}
+
+/// Does the same with the limiter in an [`AnyLimiter`], whatever its algorithm.
+macro_rules! with_limiter {
+    ($any:expr, $limiter:ident => $body:expr) => {
+        match $any {
+            $crate::limiter::AnyLimiter::SlidingWindow($limiter) => $body,
+            $crate::limiter::AnyLimiter::Gcra($limiter) => $body,
+        }
+    };
+}
+pub(crate) use with_limiter;
