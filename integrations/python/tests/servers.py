@@ -29,8 +29,8 @@ T = TypeVar("T")
 SERVER = os.environ.get("REDIS_SERVER") or "redis-server"
 # The rights of an application that may do nothing but rate-limit keys that begin with rl:.
 RATE_LIMIT_ONLY = "~rl:* -@all +rl.check +rl.gcra +rl.mcheck +rl.peek +rl.info +rl.refund +rl.reset +cl.throttle"
-# What redis-py asks a cluster before anything else.
-CLUSTER_DISCOVERY = "+cluster|slots +command"
+# What redis-py asks a cluster before anything else; before 5.1 also whether it is one.
+CLUSTER_DISCOVERY = "+cluster|slots +command" + (" +info" if redis.__version__.startswith("5.0.") else "")
 
 
 def module() -> str:

@@ -505,8 +505,13 @@ def uvicorn(directory: Path, *words: str) -> Iterator[str]:
             process.wait()
 
 
+def patient(server: Server) -> str:
+    """The URL of a server on a busy machine."""
+    return f"{server.url}?socket_timeout=20&socket_connect_timeout=20"
+
+
 def test_two_processes_of_a_real_server_share_a_limit(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(APP.replace("URL", f"{server.url}?socket_timeout=20"))
+    (tmp_path / "app.py").write_text(APP.replace("URL", patient(server)))
     with uvicorn(tmp_path, "--workers", "2") as base:
 
         async def hammer() -> list[int]:
@@ -519,7 +524,7 @@ def test_two_processes_of_a_real_server_share_a_limit(server: Server, tmp_path: 
 
 
 def test_the_root_path_of_a_real_server_is_left_out(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(APP.replace("URL", f"{server.url}?socket_timeout=20").replace("50/h", "2/h"))
+    (tmp_path / "app.py").write_text(APP.replace("URL", patient(server)).replace("50/h", "2/h"))
     with uvicorn(tmp_path, "--root-path", "/api") as base:
         assert [httpx.get(f"{base}/").status_code for _ in range(3)] == [200, 200, 429]
     assert server.admin.keys("rl:http:/:*")

@@ -258,6 +258,25 @@ def unhealthy(*words: str, **more: str) -> tuple[str, dict[str, Any]]:
     return line, server
 
 
+def test_one_address_serves_the_application_and_the_command(traffic: Server) -> None:
+    """An application that limits through `limits` has an rl:// address, perhaps an asynchronous one."""
+    for scheme in ("rl+unix", "async+rl+unix"):
+        url = traffic.url.replace("unix://", f"{scheme}://")
+        assert json.loads(done("health", "--json", REDIS_URL=url))["ok"]
+        assert done("stats", "--url", url) == done("stats", "--url", traffic.url)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [("protocol=4", "protocol"), ("socket_timeout=-1", "socket_timeout"), ("colour=red", "colour"), ("db=x", "db")],
+)
+def test_an_option_that_cannot_be_used_is_wrong_usage(query: str, text: str) -> None:
+    for scheme in ("redis", "rl", "redis+cluster"):
+        line = failed("stats", "--url", f"{scheme}://app:hidden@localhost?{query}", code=2)
+        assert text in line
+        assert "hidden" not in line
+
+
 @pytest.mark.parametrize(
     ("login", "more", "code"),
     [

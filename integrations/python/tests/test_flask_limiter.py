@@ -432,6 +432,56 @@ def back(client: FlaskClient) -> TestResponse | None:
     return response if response.headers.get("X-RateLimit-Limit") == "3" else None
 
 
+def without_module(start: Callable[..., Any]) -> Server:
+    return start(Server, load_module=False)
+
+
+def without_password(start: Callable[..., Any]) -> Server:
+    server = start(Server)
+    server.admin.config_set("requirepass", "secret")
+    return server
+
+
+def without_rights(start: Callable[..., Any]) -> Server:
+    server = start(Server)
+    server.run("ACL SETUSER default -rl.check -rl.peek -cl.throttle")
+    return server
+
+
+@pytest.mark.parametrize(
+    ("server_without", "reason"),
+    [(without_module, "lacks the redis-ratelimit module"), (without_password, "NOAUTH"), (without_rights, "NOPERM")],
+)
+@pytest.mark.parametrize("of_memory", [{"in_memory_fallback_enabled": True}, {"swallow_errors": True}])
+def test_what_is_wrong_is_logged_once_though_nobody_sees_an_error(
+    start: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    server_without: Callable[..., Server],
+    reason: str,
+    of_memory: dict[str, bool],
+) -> None:
+    server = server_without(start)
+    app, limiter = make_app(rl(server.url), **of_memory)
+    app.add_url_rule("/", view_func=limiter.limit("100000/hour")(lambda: "hello"), endpoint="index")
+    client = app.test_client()
+    # With a fallback, Flask-Limiter looks after a second whether the storage is there again.
+    looks: list[bool] = []
+    check = limiter.storage.check
+    monkeypatch.setattr(limiter.storage, "check", lambda: looks.append(check()) or looks[-1])
+
+    def asked_again() -> bool:
+        assert codes(client, "/", 3) == [200] * 3
+        return "swallow_errors" in of_memory or bool(looks)
+
+    eventually(asked_again)
+    assert codes(client, "/", 3) == [200] * 3
+    assert not any(looks)
+    ours = [record.getMessage() for record in caplog.records if record.name == "redis_ratelimit"]
+    assert len(ours) == 1, ours
+    assert reason in ours[0]
+
+
 def test_the_fallback_with_the_same_limits(start: Callable[..., Any]) -> None:
     server = start(Server, user=RATE_LIMIT_ONLY)
     client = login_app(rl(server.user_url), in_memory_fallback_enabled=True)

@@ -20,7 +20,7 @@ SWITCHES = {
     "before Lua": "after Lua",
     "before limits": "after limits",
 }
-OTHERS = {"side by side", "taken over"}
+OTHERS = {"side by side", "taken over", "before script", "after script"}
 LIMIT = 5
 
 
@@ -39,7 +39,7 @@ def tcp() -> Any:
 
 def run(name: str, server: Server, **names: Any) -> dict[str, Any]:
     """Run a block with the addresses of the server in it, and return what it defines."""
-    text = blocks()[name].replace("redis.Redis()", f"redis.Redis(port={server.port})")
+    text = blocks()[name].replace("redis.Redis(", f"redis.Redis(port={server.port}, ")
     found = dict(names)
     exec(text.replace("//localhost:6379", f"//localhost:{server.port}"), found)
     return found
@@ -103,6 +103,24 @@ def test_counters_taken_over_are_granted_already(tcp: Server) -> None:
     assert [allowed("ann") for _ in range(3)] == [True, True, False]
     assert not allowed("bob")
     assert allowed("eve")
+
+
+def test_a_script_that_reads_counters(tcp: Server) -> None:
+    tcp.admin.flushall()
+    hits = {"before limits": "before script", "after limits": "after script"}
+    for application, script in hits.items():
+        allowed = run(application, tcp)["allowed"]
+        for user in ("ann", "ann", "bob"):
+            assert allowed(user)
+        found = run(script, tcp)["used"]
+        assert sorted(found.values()) == [1, 2]
+        assert all("LIMITER" in name for name in found)
+    # What a script that stays as it was would meet.
+    [name, *_] = tcp.admin.keys("rl:limits:*ann*")
+    with pytest.raises(UnicodeDecodeError):
+        tcp.admin.get(name)
+    assert tcp.admin.delete(name) == 1
+    assert run("after limits", tcp)["allowed"]("ann")
 
 
 def test_the_names_of_keys_do_not_meet(tcp: Server) -> None:

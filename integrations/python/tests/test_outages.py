@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -19,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from servers import Cluster, Sentinels, Server, eventually
 
-from redis_ratelimit import AsyncRateLimiter, Decision, RateLimiter, UnavailableError, outage
+from redis_ratelimit import Decision, UnavailableError, outage
 
 KEY = "rl:a"
 
@@ -538,33 +537,3 @@ def test_a_connection_that_the_server_has_closed_meanwhile_costs_no_request(
         server.restart()
         assert limiter.check(KEY, "5/m").remaining == 4
     assert caplog.records == []
-
-
-async def test_calls_beyond_the_connections_wait_for_one(start: Any) -> None:
-    server = start(Server)
-    async with AsyncRateLimiter.from_url(server.url, timeout=20, max_connections=2) as limiter:
-        decisions = await asyncio.gather(*(limiter.check(KEY, "10/h") for _ in range(50)))
-        assert sum(decision.allowed for decision in decisions) == 10
-        # Those, and that of the administrator.
-        assert server.admin.info("clients")["connected_clients"] <= 3
-    async with AsyncRateLimiter.from_url(server.url, timeout=0.3, max_connections=1, policy="open") as limiter:
-        await limiter.check(KEY, "10/h")
-        with server.paused():
-            reasons = {d.degraded for d in await asyncio.gather(*(limiter.check(KEY, "10/h") for _ in range(5)))}
-        assert reasons <= {"TIMEOUT", "POOL"}
-        assert "POOL" in reasons
-    with pytest.raises(ValueError, match="max_connections must be"):
-        AsyncRateLimiter.from_url(server.url, max_connections=0)
-
-
-def test_threads_beyond_the_connections_of_a_pool(start: Any) -> None:
-    server = start(Server)
-    with RateLimiter.from_url(server.url, timeout=20, max_connections=1, policy="open") as limiter:
-        limiter.check(KEY, "10/h")
-        with server.paused():
-            first = threading.Thread(target=limiter.check, args=(KEY, "10/h"))
-            first.start()
-            eventually(lambda: limiter.with_policy("open")._link.get().connection_pool._in_use_connections)
-            assert limiter.check(KEY, "10/h").degraded == "POOL"
-        first.join()
-        assert limiter.check(KEY, "10/h").degraded is None

@@ -52,7 +52,7 @@ def _our_errors() -> Iterator[None]:
 def primaries(limiter: RateLimiter) -> list[Primary]:
     """Return all servers that the limiter's keys may lie on. Raises `UnavailableError` if a cluster cannot be found."""
     with _our_errors():
-        client = limiter._link.get()
+        client = limiter._handle.client()
         if not isinstance(client, redis.RedisCluster):
             return [Primary(_address(client), _asking(client), lambda _: True)]
         return [

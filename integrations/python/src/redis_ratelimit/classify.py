@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 
 from redis import exceptions as client
 
@@ -17,6 +18,7 @@ from .errors import (
     CrossSlotError,
     ModuleMissingError,
     NewerStateError,
+    PoolExhaustedError,
     RateLimitError,
     ReplyError,
     UnavailableError,
@@ -44,7 +46,6 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (client.OutOfMemoryError, "OOM"),
     (client.NoPermissionError, "NOPERM"),
     (client.ExecAbortError, "EXECABORT"),
-    (client.MaxConnectionsError, "POOL"),
     (client.AuthorizationError, "NOPERM"),
     (client.TimeoutError, "TIMEOUT"),
     (asyncio.TimeoutError, "TIMEOUT"),
@@ -70,15 +71,20 @@ def classify(error: Exception) -> RateLimitError:
         return error
     error = _origin(error)
     text = str(error) or type(error).__name__
+    if isinstance(error.__context__, ssl.SSLError) and str(error.__context__) not in text:
+        # Some releases tell only the number of what was wrong with a certificate.
+        text = f"{text} {error.__context__}"
     if is_demotion(error):
         return UnavailableError("READONLY", text)
     if isinstance(error, (client.MovedError, client.AskError)):
-        return ConfigurationError(
-            "the server is a node of a Redis Cluster, and has sent the client elsewhere: "
-            "connect with redis+cluster://, or give a RedisCluster"
-        )
+        return _elsewhere()
     if isinstance(error, client.ClusterCrossSlotError):
-        return CrossSlotError("the keys of one call must be in one slot: give them the same hash tag, {…}")
+        return _cross_slot()
+    if isinstance(error, client.MaxConnectionsError) or (
+        # Other pools, and those of older releases, have no class for it.
+        isinstance(error, client.ConnectionError) and re.match("Too many connections|No connection available", text)
+    ):
+        return PoolExhaustedError(text)
     if isinstance(error, client.AuthenticationError):
         return UnavailableError(_authentication(text), text)
     for kind, code in _CODES:
@@ -132,6 +138,11 @@ def _reply(text: str) -> RateLimitError:
     code, _, rest = text.partition(" ")
     if code == "WRONGTYPE":
         return WrongTypeError(rest)
+    # Releases before 6 have no class for these where no cluster client asks.
+    if code in ("MOVED", "ASK"):
+        return _elsewhere()
+    if code == "CROSSSLOT":
+        return _cross_slot()
     if code != "ERR" and _CODE.fullmatch(code):
         return UnavailableError(code, rest or code)
     text = text.removeprefix("ERR ")
@@ -140,6 +151,17 @@ def _reply(text: str) -> RateLimitError:
     if text.startswith("the key holds a limiter in state version"):
         return NewerStateError(text)
     return ArgumentError(f"the server refused the command: {text}")
+
+
+def _elsewhere() -> ConfigurationError:
+    return ConfigurationError(
+        "the server is a node of a Redis Cluster, and has sent the client elsewhere: "
+        "connect with redis+cluster://, or give a RedisCluster"
+    )
+
+
+def _cross_slot() -> CrossSlotError:
+    return CrossSlotError("the keys of one call must be in one slot: give them the same hash tag, {…}")
 
 
 def _missing(text: str) -> ModuleMissingError:
@@ -152,7 +174,7 @@ def _missing(text: str) -> ModuleMissingError:
 def _cluster(text: str) -> RateLimitError:
     """Return what a complaint of the cluster client itself means."""
     if "same key slot" in text:
-        return CrossSlotError("the keys of one call must be in one slot: give them the same hash tag, {…}")
+        return _cross_slot()
     if "Cluster mode is not enabled" in text:
         return ConfigurationError("the server is not part of a Redis Cluster: connect with redis://, or give a Redis")
     if "not covered" in text:

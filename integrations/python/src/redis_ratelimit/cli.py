@@ -11,13 +11,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import IO, Any, NoReturn
 from urllib.parse import unquote
 
 from . import admin, exporter
 from .client import RateLimiter
+from .commands import MAX_TOP
 from .errors import ArgumentError, RateLimitError
 from .escapes import printable, unprintable
 from .info import Info
@@ -56,12 +57,12 @@ def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParse
     stats = commands.add_parser("stats", help="what the servers have counted; or the state of keys", **shared)
     _add_output(stats)
     _add_filter(stats)
-    stats.add_argument("--count", type=_positive, default=100, help="at most so many keys (default: 100)")
+    stats.add_argument("--count", type=_up_to(10_000), default=100, help="at most so many keys (default: 100)")
 
     top = commands.add_parser("top", help="the keys denied most", **shared)
     _add_output(top)
     _add_filter(top)
-    top.add_argument("--count", type=_positive, default=10, help="at most so many keys (default: 10)")
+    top.add_argument("--count", type=_up_to(MAX_TOP), default=10, help="at most so many keys (default: 10)")
 
     reset = commands.add_parser("reset", help="forget limiters, and the blocks on them", **shared)
     _add_output(reset)
@@ -94,10 +95,13 @@ def _add_filter(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 10_000:
-        raise argparse.ArgumentTypeError("must be from 1 to 10000")
-    return int(text)
+def _up_to(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be from 1 to {most}")
+        return int(text)
+
+    return number
 
 
 def run(options: argparse.Namespace, limiter: RateLimiter, out: IO[str], err: IO[str]) -> int:
@@ -214,7 +218,7 @@ def _top(options: argparse.Namespace, limiter: RateLimiter, out: IO[str]) -> int
     which = _which(options)
     some = options.scope is not None or bool(options.key)
     # Any key of the server, unless some are asked for.
-    rows = [row for row in limiter.top(10_000) if not some or which.fits(row.key)]
+    rows = [row for row in limiter.top(MAX_TOP) if not some or which.fits(row.key)]
     if options.raw:
         wanted = {unprintable(os.fsencode(raw))[:128] for raw in options.raw}
         rows = [row for row in rows if row.key in wanted]

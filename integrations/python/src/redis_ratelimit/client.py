@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import redis
-from redis.client import NEVER_DECODE
-from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
-from . import commands, connection
-from .classify import CLIENT_ERRORS, is_demotion
-from .commands import Key, Request
-from .connection import BLOCKING, DEFAULT_TIMEOUT
+from . import commands
+from .commands import Key
+from .connection import BLOCKING, DEFAULT_TIMEOUT, like
 from .decision import Decision, Decisions
+from .handle import BlockingHandle, run
 from .info import Info, TopKey
 from .limiter import Limiter
 from .policy import Policy
 from .rates import Duration, RateLike
+from .url import target_of_url
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-T = TypeVar("T")
 
 
 class RateLimiter(Limiter):
@@ -34,6 +31,11 @@ class RateLimiter(Limiter):
     connection, and for each answer), and so that no request is repeated behind its back: one whose answer was lost may
     have been charged, and is never sent again. With ``timeout=None`` the client is used as it is, with its own
     timeouts and retries; such a retry may charge a request more than once.
+
+    At most `max_connections` calls are on their way at a time, each on a connection of its own (in a cluster: at most
+    so many to each node), and the others wait for up to `timeout` seconds for their turn. By default that is what the
+    URL or the client's pool says, and else any number. A call that has had no turn raises `PoolExhaustedError`, or with
+    ``open`` and ``closed`` is denied, with ``POOL`` in `Decision.degraded`: the server is there, only too many ask.
 
     `policy` says what happens when there is no decision (no connection, no answer in time, or an answer such as
     ``OOM``, ``LOADING``, ``READONLY`` or ``NOAUTH``). ``raise`` raises `UnavailableError`. With ``open``, `check`,
@@ -46,17 +48,28 @@ class RateLimiter(Limiter):
     99
     """
 
+    _handle: BlockingHandle
+
     def __init__(
         self,
         client: redis.Redis | redis.RedisCluster,
         *,
         policy: Policy = "raise",
         timeout: float | None = DEFAULT_TIMEOUT,
+        max_connections: int | None = None,
     ) -> None:
-        super().__init__(connection.like(client, timeout, BLOCKING), policy)
+        super().__init__(BlockingHandle(like(client, timeout, max_connections, BLOCKING), timeout), policy)
 
     @classmethod
-    def from_url(cls, url: str, *, policy: Policy = "raise", timeout: float = DEFAULT_TIMEOUT, **options: Any) -> Self:
+    def from_url(
+        cls,
+        url: str,
+        *,
+        policy: Policy = "raise",
+        timeout: float = DEFAULT_TIMEOUT,
+        max_connections: int | None = None,
+        **options: Any,
+    ) -> Self:
         """Make a limiter from a URL. Nothing is connected before the first call.
 
         - ``redis://[user][:password]@host:6379/0``, ``rediss://`` for TLS, ``unix://[user][:password]@/path?db=0``
@@ -65,12 +78,15 @@ class RateLimiter(Limiter):
         - ``redis+cluster://[user][:password]@host:6379,host:6379``: a Redis Cluster, of which one node is enough
         - ``rediss+sentinel://``, ``rediss+cluster://``: all connections over TLS; ``sentinel_ssl=no`` takes the
           Sentinels out
+        - ``rl://``, ``rls://``, ``rl+unix://``, ``rl+sentinel://``, …: the same, as storages for `limits` are named
 
-        The query and `options` are those of redis-py: ``?ssl_ca_certs=/path``, ``client_name="web"``, ``protocol=2``. A
-        timeout in the query counts more than `timeout`. Raises `ArgumentError` for a bad URL.
+        The query and `options` are those of redis-py: ``?ssl_ca_certs=/path``, ``client_name="web"``, ``protocol=2``.
+        What is in the query counts more. Raises `OptionError`, a `ConfigurationError`, for a bad URL and for options
+        that redis-py does not know or cannot use.
         """
         made = cls.__new__(cls)
-        Limiter.__init__(made, connection.from_url(url, timeout, options, BLOCKING), policy)
+        target = target_of_url(url, timeout, max_connections, options, BLOCKING)
+        Limiter.__init__(made, BlockingHandle(target, timeout), policy)
         return made
 
     def check(
@@ -92,7 +108,7 @@ class RateLimiter(Limiter):
         >>> limiter.check("upload:ann", (100, "1h"), cost=150, at_most=True).granted
         100
         """
-        return self._ask(commands.check(key, rates, cost, at_most, force, block))
+        return run(self._ask(commands.check(key, rates, cost, at_most, force, block)))
 
     def gcra(
         self,
@@ -112,7 +128,7 @@ class RateLimiter(Limiter):
         >>> limiter.gcra("feed:ann", "10/s", burst=20).remaining
         19
         """
-        return self._ask(commands.gcra(key, rate, burst, cost, at_most, force, block))
+        return run(self._ask(commands.gcra(key, rate, burst, cost, at_most, force, block)))
 
     def mcheck(self, rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], *, cost: int = 1) -> Decisions:
         """Decide by one sliding window for each of 1 to 128 keys, all or nothing over all of them (``RL.MCHECK``).
@@ -122,7 +138,7 @@ class RateLimiter(Limiter):
         >>> limiter.mcheck({"{ann}:ip": "100/m", "{ann}:account": "1000/h"}).allowed
         True
         """
-        return self._ask(commands.mcheck(rates, cost))
+        return run(self._ask(commands.mcheck(rates, cost)))
 
     def peek(self, key: Key, *, cost: int = 1) -> Decision | None:
         """Tell what a request would be answered, and charge nothing (``RL.PEEK``). None when nothing is in use.
@@ -130,11 +146,11 @@ class RateLimiter(Limiter):
         >>> limiter.peek("user:nobody") is None
         True
         """
-        return self._ask(commands.peek(key, cost))
+        return run(self._ask(commands.peek(key, cost)))
 
     def info(self, key: Key) -> Info | None:
         """Tell all about one limiter (``RL.INFO``). None when nothing is in use."""
-        return self._ask(commands.info(key))
+        return run(self._ask(commands.info(key)))
 
     def refund(self, key: Key, units: int = 1) -> Decision | None:
         """Give back the units granted last (``RL.REFUND``).
@@ -146,7 +162,7 @@ class RateLimiter(Limiter):
         >>> limiter.refund("mail:ann", 2).remaining
         4
         """
-        return self._ask(commands.refund(key, units))
+        return run(self._ask(commands.refund(key, units)))
 
     def reset(self, *keys: Key) -> int:
         """Forget limiters, and the blocks on them (``RL.RESET``). Returns how many there were.
@@ -154,17 +170,15 @@ class RateLimiter(Limiter):
         >>> limiter.check("user:eve", "1/m").remaining, limiter.reset("user:eve"), limiter.info("user:eve")
         (0, 1, None)
         """
-        return self._ask(commands.reset(keys))
+        return run(self._ask(commands.reset(keys)))
 
     def top(self, count: int = 10) -> list[TopKey]:
         """List the keys denied most, most first (``RL.TOP``). In a Redis Cluster, those of all primaries."""
-        return self._ask(commands.top(count))
+        return run(self._ask(commands.top(count)))
 
     def close(self) -> None:
         """Close the limiter's own connections; a later call opens them again."""
-        client = self._link.take()
-        if client is not None and self._link.owned:
-            client.close()
+        self._handle.close()
 
     def __enter__(self) -> Self:
         return self
@@ -173,42 +187,3 @@ class RateLimiter(Limiter):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _ask(self, request: Request[T]) -> T:
-        try:
-            replies = self._send(request)
-        except CLIENT_ERRORS as error:
-            return self._without_decision(request, error)
-        self._outages.succeeded()
-        return request.read(replies)
-
-    def _send(self, request: Request[T]) -> list[Any]:
-        client = self._link.get()
-        try:
-            return _send(client, request)
-        except SlotNotCoveredError:
-            # A cluster client looks for the owner of a slot again only when a node has sent it elsewhere.
-            client.nodes_manager.initialize()
-        except RedisClusterException:
-            # No node answers, and a cluster client may have forgotten where to look: the next call makes another.
-            if self._link.owned and self._link.take(client) is not None:
-                client.close()
-            raise
-        except CLIENT_ERRORS as error:
-            if not is_demotion(error):
-                raise
-            # A replica has refused, so nothing was charged: once more, to whoever is the primary now.
-            if not isinstance(client, redis.RedisCluster):
-                client.connection_pool.disconnect(inuse_connections=False)
-        return _send(client, request)
-
-
-def _send(client: Any, request: Request[T]) -> list[Any]:
-    # Keys are bytes, whatever the client decodes.
-    options: dict[str, Any] = {NEVER_DECODE: True}
-    cluster = isinstance(client, redis.RedisCluster)
-    if not cluster:
-        return [client.execute_command(*request.words, **options)]
-    # Told the node, redis-py follows redirections but repeats nothing.
-    nodes = [client.get_node_from_key(request.slot_key())] if request.keys else client.get_primaries()
-    return [client.execute_command(*request.words, target_nodes=node, **options) for node in nodes]

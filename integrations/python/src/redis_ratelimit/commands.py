@@ -21,6 +21,9 @@ Key: TypeAlias = str | bytes
 Word: TypeAlias = bytes | str | int
 T = TypeVar("T")
 
+MAX_TOP = 1000
+"""How many keys RL.TOP tells at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request(Generic[T]):
@@ -31,7 +34,7 @@ class Request(Generic[T]):
     """The keys, by which a cluster is asked; without any, all its primaries are."""
     read: Callable[[list[Any]], T]
     """Makes the result of the replies: one, or one for each primary."""
-    otherwise: Callable[[Literal["open", "closed"], str], T] | None
+    fallback: Callable[[Literal["open", "closed"], str], T] | None
     """Makes the result of a policy and a reason. None where no answer can be made up."""
 
     def slot_key(self) -> bytes:
@@ -85,12 +88,12 @@ def mcheck(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], cost:
             raise ReplyError(f"RL.MCHECK replied {rows!r:.200}")
         return Decisions(dict(zip(named, map(_five, rows), strict=True)))
 
-    def otherwise(policy: Literal["open", "closed"], reason: str) -> Decisions:
+    def fallback(policy: Literal["open", "closed"], reason: str) -> Decisions:
         return Decisions(
             {key: answer(policy, reason, limit=rate.limit, cost=cost) for key, rate in zip(named, found, strict=True)}
         )
 
-    return Request(tuple(words), tuple(keys), read, otherwise)
+    return Request(tuple(words), tuple(keys), read, fallback)
 
 
 def peek(key: Key, cost: int) -> Request[Decision | None]:
@@ -138,8 +141,8 @@ def probe(key: Key) -> Request[None]:
 
 def top(count: int) -> Request[list[TopKey]]:
     """``RL.TOP``."""
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 10_000:
-        raise ArgumentError(f"count must be an integer from 1 to 10000, not {count!r:.80}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_TOP:
+        raise ArgumentError(f"count must be an integer from 1 to {MAX_TOP}, not {count!r:.80}")
 
     def read(replies: list[Any]) -> list[TopKey]:
         try:

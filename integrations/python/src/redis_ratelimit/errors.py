@@ -18,7 +18,7 @@ class UnavailableError(RateLimitError):
         # Both arguments, and no text made of them: they are what a copy, or another process, makes it of again.
         super().__init__(reason, message)
         self.reason = reason
-        """The server's error code (``OOM``, ``LOADING``, …), or ``CONNECTION``, ``TIMEOUT``, ``PROTOCOL``, ``POOL``."""
+        """The server's error code (``OOM``, ``LOADING``, …), or ``CONNECTION``, ``TIMEOUT``, ``PROTOCOL``."""
         self.message = message
         """What the server or the connection said."""
 
@@ -26,8 +26,16 @@ class UnavailableError(RateLimitError):
         return f"no rate limit decision ({self.reason}): {self.message}"
 
 
+class PoolExhaustedError(RateLimitError):
+    """All connections that may be open are in use, and none was free in time. Nothing was charged.
+
+    That is no outage: the server answers, only too many ask at a time. So the policy ``open`` does not let the request
+    pass, or whoever sends many requests at a time would not be limited at all.
+    """
+
+
 class ConfigurationError(RateLimitError):
-    """The server is not what the client was told that it is."""
+    """The limiter is not set up as the server needs it, or the server is not what the client was told that it is."""
 
 
 class ModuleMissingError(ConfigurationError):
@@ -44,6 +52,10 @@ class NewerStateError(RateLimitError):
 
 class ArgumentError(RateLimitError, ValueError):
     """An argument was refused, here or by the server. Nothing was charged."""
+
+
+class OptionError(ConfigurationError, ArgumentError):
+    """The URL of a limiter, or an option of its connections, cannot be used. It repeats no user and no password."""
 
 
 class CrossSlotError(ArgumentError):

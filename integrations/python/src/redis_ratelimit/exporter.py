@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from . import admin
 from .client import RateLimiter
+from .commands import MAX_TOP
 from .errors import ArgumentError, ConfigurationError, RateLimitError
 from .escapes import printable
 
@@ -115,8 +116,8 @@ def _quoted(text: str) -> str:
 
 def serve(limiter: RateLimiter, listen: str, *, top: int = 0, out: IO[str]) -> int:
     """Answer ``GET /metrics`` on ``host:port`` until the process is told to end; port 0 is any that is free."""
-    if not 0 <= top <= 10_000:
-        raise ArgumentError(f"top must be from 0 to 10000, not {top}")
+    if not 0 <= top <= MAX_TOP:
+        raise ArgumentError(f"top must be from 0 to {MAX_TOP}, not {top}")
     host, _, port = listen.rpartition(":")
     if not port.isdecimal() or int(port) > 65535 or not host:
         raise ArgumentError(f"--listen takes host:port, such as 127.0.0.1:9478, not {listen!r:.80}")

@@ -1,14 +1,16 @@
-"""What the blocking and the asyncio limiter are both: a link, a policy, and a memory of outages."""
+"""What the blocking and the asyncio limiter are both: clients, a policy, and a memory of outages."""
 
 from __future__ import annotations
 
 import copy
+import logging
+import time
 from typing import TYPE_CHECKING, TypeVar
 
-from .classify import classify
+from .classify import CLIENT_ERRORS, classify
 from .commands import Request
-from .connection import Link
-from .errors import UnavailableError
+from .errors import PoolExhaustedError, UnavailableError
+from .handle import ClientHandle
 from .outage import Outages
 from .policy import Policy, checked
 
@@ -17,14 +19,30 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+logger = logging.getLogger("redis_ratelimit")
+
+SAY_AGAIN_AFTER = 60.0
+"""Seconds after which a pool that is exhausted is logged again."""
+
+_NO_REPLY: tuple[type[Exception], ...] = (PoolExhaustedError, *CLIENT_ERRORS)
+# Outages in which calls keep their connections until the timeout, so that others find none.
+_KEEPS_CONNECTIONS = frozenset({"CONNECTION", "TIMEOUT"})
+
+
+class _Pool:
+    """Remembers when a pool was found exhausted last. Shared by all limiters on the same connections."""
+
+    said = float("-inf")
+
 
 class Limiter:
-    """The part of `RateLimiter` and `AsyncRateLimiter` that does not talk to a server."""
+    """The part of `RateLimiter` and `AsyncRateLimiter` that is the same for both."""
 
-    def __init__(self, link: Link, policy: Policy) -> None:
-        self._link = link
+    def __init__(self, handle: ClientHandle, policy: Policy) -> None:
+        self._handle = handle
         self._policy = checked(policy)
         self._outages = Outages()
+        self._pool = _Pool()
 
     @property
     def policy(self) -> Policy:
@@ -47,14 +65,47 @@ class Limiter:
         other._policy = checked(policy)
         return other
 
+    async def _ask(self, request: Request[T]) -> T:
+        try:
+            replies = await self._handle.send(request)
+        except _NO_REPLY as error:
+            return self._without_decision(request, error)
+        self._outages.succeeded()
+        return request.read(replies)
+
+    async def _ask_quietly(self, request: Request[T]) -> T:
+        """Ask what is no decision: raises what an error means, and neither logs nor remembers it as an outage."""
+        try:
+            return request.read(await self._handle.send(request))
+        except CLIENT_ERRORS as error:
+            raise classify(error) from error
+
     def _without_decision(self, request: Request[T], error: Exception) -> T:
         """Raise what the error means, or return what the policy says."""
         ours = classify(error)
-        if not isinstance(ours, UnavailableError):
-            raise ours from error
+        cause = None if ours is error else error
         # What has no other answer raises, whatever the policy is.
-        policy: Policy = "raise" if request.otherwise is None else self._policy
-        self._outages.failed(ours.reason, str(error) or type(error).__name__, policy)
-        if policy == "raise" or request.otherwise is None:
-            raise ours from error
-        return request.otherwise(policy, ours.reason)
+        policy: Policy = "raise" if request.fallback is None else self._policy
+        outage = self._outages.current
+        if isinstance(ours, PoolExhaustedError) and outage in _KEEPS_CONNECTIONS:
+            # Those who have the connections are waiting for a server that is away, and so is this call.
+            ours = UnavailableError(outage, str(ours))
+        if isinstance(ours, UnavailableError):
+            reason = ours.reason
+            self._outages.failed(reason, str(error) or type(error).__name__, policy)
+        elif isinstance(ours, PoolExhaustedError):
+            # The server is well. To let pass what does not come to it would be no limit for whoever sends enough.
+            reason = "POOL"
+            self._say_exhausted(ours)
+            policy = "closed" if policy == "open" else policy
+        else:
+            raise ours from cause
+        if policy == "raise" or request.fallback is None:
+            raise ours from cause
+        return request.fallback(policy, reason)
+
+    def _say_exhausted(self, error: PoolExhaustedError) -> None:
+        now = time.monotonic()
+        if now - self._pool.said >= SAY_AGAIN_AFTER:
+            self._pool.said = now
+            logger.warning("too few connections for rate limiting, so requests are refused: %s", error)

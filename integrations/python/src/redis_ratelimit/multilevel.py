@@ -46,9 +46,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from . import headers
 from .aio import AsyncRateLimiter
-from .classify import CLIENT_ERRORS
 from .client import RateLimiter
-from .connection import ASYNCIO, BLOCKING
+from .commands import MAX_TOP
 from .decision import Decision
 from .errors import ArgumentError, ConfigurationError, RateLimitError
 from .info import Info, TopKey, Window
@@ -298,14 +297,9 @@ class _MultiLevel(Generic[L]):
             :count
         ]
 
-    def _choice_is_needed(self, cluster: Any) -> None:
-        """Raise if the limiter's client is one of a cluster."""
-        try:
-            client = self._limiter._link.get()
-        except CLIENT_ERRORS:
-            # No cluster was found. The command will say so, or find it.
-            return
-        if isinstance(client, cluster):
+    def _choice_is_needed(self) -> None:
+        """Raise if the limiter's servers are those of a cluster."""
+        if self._limiter._handle.target.cluster:
             raise ConfigurationError(
                 "in a Redis Cluster the keys of several levels lie on several shards: choose shard='{rl}' (a hash tag: "
                 "one shard, atomic) or atomic=False (one command for each level, refunds when one denies)"
@@ -375,7 +369,7 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
         """
         chosen = [part for level in self.levels for part in self._parts_of(level, level.value(subject))]
         if self._unchosen:
-            self._choice_is_needed(BLOCKING.cluster)
+            self._choice_is_needed()
         if not chosen or cost == 0:
             return MultiLevelDecision(())
         if not self._atomic:
@@ -400,12 +394,12 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
     def reset(self, level: str, value: str | bytes | int) -> int:
         """Forget one value of a level (``RL.RESET``). Returns how many of its keys there were."""
         if self._unchosen:
-            self._choice_is_needed(BLOCKING.cluster)
+            self._choice_is_needed()
         return self._limiter.reset(*self.keys(level, value))
 
     def top(self, count: int = 10) -> list[TopKey]:
         """List the keys of this scope that are denied most (``RL.TOP``), at most `count`."""
-        return self._own(self._limiter.top(10_000), count)
+        return self._own(self._limiter.top(MAX_TOP), count)
 
     def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
         granted: list[LevelDecision] = []
@@ -446,7 +440,7 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
             value = level.value(subject)
             chosen += self._parts_of(level, await value if inspect.isawaitable(value) else value)
         if self._unchosen:
-            self._choice_is_needed(ASYNCIO.cluster)
+            self._choice_is_needed()
         if not chosen or cost == 0:
             return MultiLevelDecision(())
         if not self._atomic:
@@ -462,12 +456,12 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
     async def reset(self, level: str, value: str | bytes | int) -> int:
         """As `MultiLevelLimiter.reset`."""
         if self._unchosen:
-            self._choice_is_needed(ASYNCIO.cluster)
+            self._choice_is_needed()
         return await self._limiter.reset(*self.keys(level, value))
 
     async def top(self, count: int = 10) -> list[TopKey]:
         """As `MultiLevelLimiter.top`."""
-        return self._own(await self._limiter.top(10_000), count)
+        return self._own(await self._limiter.top(MAX_TOP), count)
 
     async def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
         granted: list[LevelDecision] = []

@@ -7,17 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from ..errors import ArgumentError
-
-SCHEMES = {
-    "rl": "redis",
-    "rls": "rediss",
-    "rl+unix": "unix",
-    "rl+sentinel": "redis+sentinel",
-    "rls+sentinel": "rediss+sentinel",
-    "rl+cluster": "redis+cluster",
-    "rls+cluster": "rediss+cluster",
-}
-"""The schemes of storages, and what a limiter calls them."""
+from ..url import STORAGE_SCHEMES
 
 # They choose between libraries, and between primary and replicas: here it is redis-py and the primary.
 _WITHOUT_MEANING = frozenset({"implementation", "use_replicas"})
@@ -32,9 +22,11 @@ def limiter_address(uri: str, options: Mapping[str, Any]) -> tuple[str, dict[str
     ('redis+sentinel://h:26379/main?sentinel_password=p', {})
     """
     scheme, separator, rest = uri.partition("://")
-    known = SCHEMES.get(scheme.removeprefix("async+"))
+    known = STORAGE_SCHEMES.get(scheme.removeprefix("async+"))
     if known is None or not separator:
-        raise ArgumentError(f"the URI of a storage begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
+        raise ArgumentError(
+            f"the URI of a storage begins with one of {', '.join(f'{name}://' for name in STORAGE_SCHEMES)}"
+        )
     kept = {name: value for name, value in options.items() if name not in _WITHOUT_MEANING}
     url = f"{known}://{rest}"
     if known.endswith("sentinel"):

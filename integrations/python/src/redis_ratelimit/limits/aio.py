@@ -14,20 +14,22 @@ from limits.util import WindowStats
 
 from ..aio import AsyncRateLimiter
 from ..classify import CLIENT_ERRORS, cannot_probe, classify
-from ..commands import Request, peek, probe
+from ..commands import peek, probe
 from ..connection import DEFAULT_TIMEOUT
-from ..errors import ArgumentError, RateLimitError
+from ..errors import ArgumentError, PoolExhaustedError, RateLimitError
+from ..policy import answer
 from ..rates import MAX_UNITS
-from .address import SCHEMES, limiter_address
+from ..url import STORAGE_SCHEMES
+from .address import limiter_address
 from .common import BATCH, Common, count_after, moving_window, two_windows
 from .naming import PREFIX, limit_of
 from .standing import Recent, Standing
 
 
 class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounterSupport):
-    """`RateLimitStorage` for `limits.aio`. Its schemes have ``async+`` before them. To be used in one event loop."""
+    """`RateLimitStorage` for `limits.aio`. Its schemes have ``async+`` before them."""
 
-    STORAGE_SCHEME = [f"async+{scheme}" for scheme in SCHEMES]  # noqa: RUF012 (as limits has it)
+    STORAGE_SCHEME = [f"async+{scheme}" for scheme in STORAGE_SCHEMES]  # noqa: RUF012 (as limits has it)
 
     def __init__(
         self,
@@ -62,14 +64,22 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
             return standing
         with self.wrapping():
             ask = self.limiter.gcra if gcra else self.limiter.check
-            standing = Standing.of(await ask(self.redis_key(key), (limit, expiry), cost=cost), expiry)
+            try:
+                decision = await ask(self.redis_key(key), (limit, expiry), cost=cost)
+            except PoolExhaustedError:
+                # Raised, it might be swallowed, and everything would pass.
+                decision = answer("closed", "POOL", limit=limit, cost=cost)
+            standing = Standing.of(decision, expiry)
         self.recent.keep(key, standing)
         return standing
 
     async def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1, expiry: int = 0) -> Standing:
         """As `RateLimitStorage.look`."""
         with self.wrapping():
-            decision = await self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
+            try:
+                decision = await self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
+            except PoolExhaustedError:
+                decision = answer("closed", "POOL", limit=limit, cost=cost)
         standing = Standing.of(decision, expiry, allowed_if_unused=cost <= limit)
         self.recent.keep(key, standing)
         return standing if cost else replace(standing, allowed=True)
@@ -117,7 +127,7 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
 
     async def reset(self) -> int:
         """As `RateLimitStorage.reset`."""
-        client = self.limiter._link.get()
+        client = await self.limiter._handle.client()
         in_one = 1 if isinstance(client, redis.asyncio.RedisCluster) else BATCH
         forgotten = 0
         found: list[bytes] = []
@@ -141,8 +151,8 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
             if self.may_probe:
                 try:
                     # First whether our module is there: CL.THROTTLE might be another's.
-                    for request in (peek(key, 1), probe(key)):
-                        await self._ask_quietly(request)
+                    await self.limiter._ask_quietly(peek(key, 1))
+                    await self.limiter._ask_quietly(probe(key))
                 except RateLimitError as error:
                     if not cannot_probe(error):
                         raise
@@ -153,13 +163,6 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
         except RateLimitError:
             return False
         return True
-
-    async def _ask_quietly(self, request: Request[Any]) -> None:
-        # A right that the user does not need is no outage to be logged.
-        try:
-            request.read(await self.limiter._send_in_turn(request))
-        except CLIENT_ERRORS as error:
-            raise classify(error) from error
 
 
 class AsyncSlidingWindowRateLimiter(RateLimiter):

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from limits.errors import StorageError
 
-from ..errors import RateLimitError
+from ..errors import RateLimitError, UnavailableError
+from ..outage import logger
 from .naming import redis_key
 from .standing import Recent, Standing
 
@@ -27,6 +28,7 @@ class Common:
         self.key_prefix = key_prefix
         self.recent = Recent()
         self.may_probe = True
+        self._logged: set[type[RateLimitError]] = set()
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -48,9 +50,18 @@ class Common:
         try:
             yield
         except RateLimitError as error:
+            self._log(error)
             if self.wrap_exceptions:
                 raise StorageError(error) from error
             raise
+        else:
+            self._logged.clear()
+
+    def _log(self, error: RateLimitError) -> None:
+        """Say once why hits fail: those who fall back to memory only say that they do. Outages are logged already."""
+        if not isinstance(error, UnavailableError) and type(error) not in self._logged:
+            self._logged.add(type(error))
+            logger.error("rate limiting does not work: %s", error)
 
 
 def count_after(standing: Standing, limit: int, amount: int) -> int:

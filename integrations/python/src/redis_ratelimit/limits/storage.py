@@ -11,11 +11,14 @@ from limits.storage import MovingWindowSupport, SlidingWindowCounterSupport, Sto
 
 from ..classify import CLIENT_ERRORS, cannot_probe, classify
 from ..client import RateLimiter
-from ..commands import Request, peek, probe
+from ..commands import peek, probe
 from ..connection import DEFAULT_TIMEOUT
-from ..errors import ArgumentError, RateLimitError
+from ..errors import ArgumentError, PoolExhaustedError, RateLimitError
+from ..handle import run
+from ..policy import answer
 from ..rates import MAX_UNITS
-from .address import SCHEMES, limiter_address
+from ..url import STORAGE_SCHEMES
+from .address import limiter_address
 from .common import BATCH, Common, count_after, moving_window, two_windows
 from .naming import PREFIX, limit_of
 from .standing import Recent, Standing
@@ -38,7 +41,7 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
     Raises `limits.errors.ConfigurationError` for what is no URI or option. Nothing is connected before the first hit.
     """
 
-    STORAGE_SCHEME = list(SCHEMES)  # noqa: RUF012 (as limits has it)
+    STORAGE_SCHEME = list(STORAGE_SCHEMES)  # noqa: RUF012 (as limits has it)
 
     def __init__(
         self,
@@ -76,14 +79,22 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
             return standing
         with self.wrapping():
             ask = self.limiter.gcra if gcra else self.limiter.check
-            standing = Standing.of(ask(self.redis_key(key), (limit, expiry), cost=cost), expiry)
+            try:
+                decision = ask(self.redis_key(key), (limit, expiry), cost=cost)
+            except PoolExhaustedError:
+                # Raised, it might be swallowed, and everything would pass.
+                decision = answer("closed", "POOL", limit=limit, cost=cost)
+            standing = Standing.of(decision, expiry)
         self.recent.keep(key, standing)
         return standing
 
     def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1, expiry: int = 0) -> Standing:
         """See where a limit stands, and whether the cost would be granted: one RL.PEEK. A cost of 0 always would."""
         with self.wrapping():
-            decision = self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
+            try:
+                decision = self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
+            except PoolExhaustedError:
+                decision = answer("closed", "POOL", limit=limit, cost=cost)
         standing = Standing.of(decision, expiry, allowed_if_unused=cost <= limit)
         self.recent.keep(key, standing)
         return standing if cost else replace(standing, allowed=True)
@@ -139,7 +150,7 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
 
         It looks through all keys of the server, or of all primaries (SCAN), so a user needs ``+scan``.
         """
-        client = self.limiter._link.get()
+        client = self.limiter._handle.client()
         in_one = 1 if isinstance(client, redis.RedisCluster) else BATCH
         forgotten = 0
         found: list[bytes] = []
@@ -167,8 +178,8 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
             if self.may_probe:
                 try:
                     # First whether our module is there: CL.THROTTLE might be another's.
-                    for request in (peek(key, 1), probe(key)):
-                        self._ask_quietly(request)
+                    run(self.limiter._ask_quietly(peek(key, 1)))
+                    run(self.limiter._ask_quietly(probe(key)))
                 except RateLimitError as error:
                     if not cannot_probe(error):
                         raise
@@ -179,10 +190,3 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
         except RateLimitError:
             return False
         return True
-
-    def _ask_quietly(self, request: Request[Any]) -> None:
-        # A right that the user does not need is no outage to be logged.
-        try:
-            request.read(self.limiter._send(request))
-        except CLIENT_ERRORS as error:
-            raise classify(error) from error
