@@ -7,7 +7,7 @@ ARG BUILD_IMAGE=rust:1-slim-bookworm
 ARG SERVER_IMAGE=redis:8
 
 FROM ${BUILD_IMAGE} AS build
-# For `docker image prune`.
+# All images of this project have such a label, by which docs/containers.md removes them.
 LABEL redis-ratelimit=build
 
 # A C compiler, libclang, which reads the server's C API, and Python, which collects the notices of the crates.
@@ -63,7 +63,8 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["rat
 ARG VERSION=0.1.0
 ARG REVISION=
 ARG SERVER_IMAGE
-LABEL org.opencontainers.image.title="redis-ratelimit" \
+LABEL redis-ratelimit=server \
+    org.opencontainers.image.title="redis-ratelimit" \
     org.opencontainers.image.description="Redis or Valkey with commands that limit rates" \
     org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="${VERSION}" \

@@ -71,7 +71,8 @@ def docker(*words: str, check: bool = True) -> str:
 def compose_program() -> list[str]:
     """Return `docker compose`, or docker-compose where that is what there is."""
     found = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
-    return ["docker", "compose"] if found.returncode == 0 else ["docker-compose"]
+    # By its path: what a reader types as `docker` is found first, and would call itself.
+    return [shutil.which("docker") or "docker", "compose"] if found.returncode == 0 else ["docker-compose"]
 
 
 @cache
@@ -122,7 +123,10 @@ class Stack:
     # Containers
 
     def network(self, name: str = "default") -> str:
-        return f"{self.name}_{name}"
+        # That of the Sentinels has a name of its own.
+        return (
+            f"redis-ratelimit-{self._environment['SENTINEL_NETWORK']}" if name == "sentinel" else f"{self.name}_{name}"
+        )
 
     def address(self, service: str, network: str = "default") -> str:
         return self.inspect(service, f'{{{{(index .NetworkSettings.Networks "{self.network(network)}").IPAddress}}}}')
