@@ -124,6 +124,9 @@ def test_top_lists_the_keys_denied_most(traffic: Server) -> None:
         ]
     }
     assert len(done("top", "--key", "192.0.2.2", REDIS_URL=traffic.url).splitlines()) == 2
+    everything = done("top", REDIS_URL=traffic.url)
+    assert done("top", "--database", "0", REDIS_URL=traffic.url) == everything
+    assert len(done("top", "--database", "1", REDIS_URL=traffic.url).splitlines()) == 1
 
 
 def test_nothing_in_a_key_reaches_the_terminal(traffic: Server) -> None:
@@ -424,6 +427,8 @@ def test_secrets_are_never_shown(start: Any, words: list[str], more: dict[str, s
         ["unknown"],
         ["stats", "--unknown"],
         ["top", "--count", "0"],
+        ["top", "--count", "1001"],
+        ["top", "--database", "x"],
         ["health", "--max-latency", "fast"],
         ["stats", "--url", "localhost"],
         ["stats", "--timeout", "-1"],

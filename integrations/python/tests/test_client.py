@@ -121,6 +121,8 @@ def test_top_lists_keys_of_any_bytes(limiter: Any, server: Server) -> None:
             limiter.check(key, "1/h")
     assert limiter.top(2) == [TopKey(b"rl:\xff\x00", 0, 3, 0), TopKey(b"rl:b", 0, 2, 0)]
     assert [entry.name for entry in limiter.top()] == ["rl:\\xff\x00", "rl:b", "rl:c"]
+    assert limiter.top(1, database=0) == limiter.top(1)
+    assert limiter.top(database=1) == []
 
 
 def test_a_client_that_is_used_as_it_is(as_it_is: Any, server: Server) -> None:
@@ -158,6 +160,9 @@ def test_a_client_that_is_used_as_it_is(as_it_is: Any, server: Server) -> None:
         ("refund", ("a", 0), {}, "units must be"),
         ("reset", (), {}, "at least one key"),
         ("top", (0,), {}, "count must be"),
+        ("top", (1001,), {}, "count must be an integer from 1 to 1000"),
+        ("top", (1,), {"database": -1}, "database must be"),
+        ("top", (1,), {"database": True}, "database must be"),
     ],
 )
 def test_arguments_that_are_refused(

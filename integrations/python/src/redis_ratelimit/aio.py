@@ -110,9 +110,9 @@ class AsyncRateLimiter(Limiter):
         """As `RateLimiter.reset`."""
         return await self._ask(commands.reset(keys))
 
-    async def top(self, count: int = 10) -> list[TopKey]:
+    async def top(self, count: int = 10, *, database: int | None = None) -> list[TopKey]:
         """As `RateLimiter.top`."""
-        return await self._ask(commands.top(count))
+        return await self._ask(commands.top(count, database))
 
     async def aclose(self) -> None:
         """Close the limiter's own connections, in all event loops; a later call opens them again."""

@@ -59,10 +59,11 @@ def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParse
     _add_filter(stats)
     stats.add_argument("--count", type=_up_to(10_000), default=100, help="at most so many keys (default: 100)")
 
-    top = commands.add_parser("top", help="the keys denied most", **shared)
+    top = commands.add_parser("top", help="the keys denied most lately", **shared)
     _add_output(top)
     _add_filter(top)
     top.add_argument("--count", type=_up_to(MAX_TOP), default=10, help="at most so many keys (default: 10)")
+    top.add_argument("--database", type=int, metavar="N", help="only those of this database (default: of all)")
 
     reset = commands.add_parser("reset", help="forget limiters, and the blocks on them", **shared)
     _add_output(reset)
@@ -218,7 +219,7 @@ def _top(options: argparse.Namespace, limiter: RateLimiter, out: IO[str]) -> int
     which = _which(options)
     some = options.scope is not None or bool(options.key)
     # Any key of the server, unless some are asked for.
-    rows = [row for row in limiter.top(MAX_TOP) if not some or which.fits(row.key)]
+    rows = [row for row in limiter.top(MAX_TOP, database=options.database) if not some or which.fits(row.key)]
     if options.raw:
         wanted = {unprintable(os.fsencode(raw))[:128] for raw in options.raw}
         rows = [row for row in rows if row.key in wanted]

@@ -172,9 +172,12 @@ class RateLimiter(Limiter):
         """
         return run(self._ask(commands.reset(keys)))
 
-    def top(self, count: int = 10) -> list[TopKey]:
-        """List the keys denied most, most first (``RL.TOP``). In a Redis Cluster, those of all primaries."""
-        return run(self._ask(commands.top(count)))
+    def top(self, count: int = 10, *, database: int | None = None) -> list[TopKey]:
+        """List the keys denied most lately, most first (``RL.TOP``), of all databases or of one.
+
+        In a Redis Cluster, those of all primaries.
+        """
+        return run(self._ask(commands.top(count, database)))
 
     def close(self) -> None:
         """Close the limiter's own connections; a later call opens them again."""

@@ -139,10 +139,15 @@ def probe(key: Key) -> Request[None]:
     return Request(("CL.THROTTLE", _bytes(key), 0, 1, 1, 0), (_bytes(key),), read, None)
 
 
-def top(count: int) -> Request[list[TopKey]]:
+def top(count: int, database: int | None = None) -> Request[list[TopKey]]:
     """``RL.TOP``."""
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_TOP:
         raise ArgumentError(f"count must be an integer from 1 to {MAX_TOP}, not {count!r:.80}")
+    only: tuple[Word, ...] = ()
+    if database is not None:
+        if isinstance(database, bool) or not isinstance(database, int) or not 0 <= database < 1 << 31:
+            raise ArgumentError(f"database must be an integer from 0 to 2147483647, not {database!r:.80}")
+        only = ("DB", database)
 
     def read(replies: list[Any]) -> list[TopKey]:
         try:
@@ -157,7 +162,7 @@ def top(count: int) -> Request[list[TopKey]]:
         rows.sort(key=lambda row: -row.denials)
         return rows[:count]
 
-    return Request(("RL.TOP", count), (), read, None)
+    return Request(("RL.TOP", count, *only), (), read, None)
 
 
 def _decision(key: Key, words: list[Word], *, limit: int, cost: int) -> Request[Decision]:

@@ -91,7 +91,9 @@ def _add_keys(found: _Families, limiter: RateLimiter, top: int) -> None:
         pair = (printable(row.key), str(row.database))
         denials[pair] = denials.get(pair, 0) + row.denials
     for (key, database), number in denials.items():
-        found.add("key_denials", "gauge", "Denials of the keys denied most", {"key": key, "database": database}, number)
+        found.add(
+            "key_denials", "gauge", "Denials of the keys denied most lately", {"key": key, "database": database}, number
+        )
 
 
 class _Families:

@@ -52,14 +52,14 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class TopKey:
-    """A key that is denied often."""
+    """A key that has been denied often lately."""
 
     key: bytes
     """The key; of a long one the first 128 bytes."""
     database: int
     """The number of its database."""
     denials: int
-    """How often it was denied; never too low."""
+    """How often it was denied; never too low. They fade: one counts half after ``ratelimit.top-half-life`` seconds."""
     error: int
     """By how much `denials` may be too high."""
 
