@@ -27,67 +27,22 @@ mod commands;
 mod server;
 mod stats;
 
-use redis_module::{Context, RedisString, Status};
-use server::Inside;
+use server::{Inside, Load};
 use stats::denied_keys;
 
-/// Called by the server when it loads the module.
-fn start(ctx: &Context, arguments: &[RedisString]) -> Status {
-    match set_up(ctx, arguments) {
-        Ok(()) => Status::Ok,
-        Err(why) => {
-            ctx.log_warning(&format!("redis-ratelimit does not load: {why}"));
-            Status::Err
-        }
-    }
-}
-
-fn set_up(ctx: &Context, arguments: &[RedisString]) -> Result<(), String> {
-    server::prepare(ctx.ctx)?;
-    let settings = server::configure(ctx.ctx, arguments.iter().map(RedisString::as_slice))?;
+/// Called when the server loads the module. On failure, why it does not load.
+fn start(load: &Load<'_>) -> Result<(), String> {
+    server::prepare(load);
+    let settings = server::configure(load)?;
     // The server sets only what differs from the default.
-    denied_keys::start(Inside::of(ctx), settings.top_keys, settings.top_half_life);
-    server::register_info(ctx.ctx);
-    commands::register_all(ctx.ctx, settings, |notice| ctx.log_notice(notice))?;
-    server::watch_listeners(ctx.ctx);
+    denied_keys::start(load.inside(), settings.top_keys, settings.top_half_life);
+    server::register_info(load);
+    commands::register_all(load, settings)?;
+    server::subscribe(load);
     Ok(())
 }
 
-/// Called by the server when it unloads the module, which takes the statics away, but not what they own.
-fn stop(ctx: &Context) -> Status {
-    denied_keys::drop_all(Inside::of(ctx));
-    Status::Ok
-}
-
-/// What the server finds in the library.
-#[allow(
-    missing_docs,
-    reason = "the macro's functions are the server's business"
-)]
-mod entry {
-    use redis_module::redis_module;
-
-    use super::{start, stop};
-
-    /// The version as `MODULE LIST` shows it: 10,000 for each major release, 100 for each minor one.
-    const VERSION: i32 = 10_000 * number(env!("CARGO_PKG_VERSION_MAJOR"))
-        + 100 * number(env!("CARGO_PKG_VERSION_MINOR"))
-        + number(env!("CARGO_PKG_VERSION_PATCH"));
-
-    const fn number(digits: &str) -> i32 {
-        match i32::from_str_radix(digits, 10) {
-            Ok(number) => number,
-            Err(_) => 0,
-        }
-    }
-
-    redis_module! {
-        name: "ratelimit",
-        version: VERSION,
-        // The system's: the commands allocate next to nothing, and the server's cannot be used in tests.
-        allocator: (std::alloc::System, std::alloc::System),
-        data_types: [],
-        init: start,
-        deinit: stop,
-    }
+/// Called when the module goes, with its statics, but not with what they own.
+fn stop(inside: Inside<'_>) {
+    denied_keys::drop_all(inside);
 }

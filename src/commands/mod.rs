@@ -16,34 +16,28 @@ mod spec;
 mod throttle;
 mod top;
 
-use redis_module::raw;
-
-use crate::server::{Command, Settings, register};
+use crate::server::{Command, Load, Settings, register};
 
 /// Registers every command. On failure, what could not be done.
-pub(crate) fn register_all(
-    ctx: *mut raw::RedisModuleCtx,
-    settings: Settings,
-    log: impl Fn(&str),
-) -> Result<(), String> {
-    add::<check::Check>(ctx)?;
-    add::<gcra::Gcra>(ctx)?;
-    add::<mcheck::Mcheck>(ctx)?;
-    add::<peek::Peek>(ctx)?;
-    add::<info::Info>(ctx)?;
-    add::<refund::Refund>(ctx)?;
-    add::<reset::Reset>(ctx)?;
-    add::<top::Top>(ctx)?;
+pub(crate) fn register_all(load: &Load<'_>, settings: Settings) -> Result<(), String> {
+    add::<check::Check>(load)?;
+    add::<gcra::Gcra>(load)?;
+    add::<mcheck::Mcheck>(load)?;
+    add::<peek::Peek>(load)?;
+    add::<info::Info>(load)?;
+    add::<refund::Refund>(load)?;
+    add::<reset::Reset>(load)?;
+    add::<top::Top>(load)?;
     if settings.cl_throttle
-        && let Err(why) = add::<throttle::Throttle>(ctx)
+        && let Err(why) = add::<throttle::Throttle>(load)
     {
-        log(&format!("going on without CL.THROTTLE: {why}"));
+        load.log_notice(&format!("going on without CL.THROTTLE: {why}"));
     }
     Ok(())
 }
 
-fn add<C: Command>(ctx: *mut raw::RedisModuleCtx) -> Result<(), String> {
-    register::<C>(ctx).map_err(|what| {
+fn add<C: Command>(load: &Load<'_>) -> Result<(), String> {
+    register::<C>(load).map_err(|what| {
         let name = C::SPEC.name.to_string_lossy();
         format!("the server would not {what} the command {name}: does another module have one of that name?")
     })

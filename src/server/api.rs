@@ -29,10 +29,15 @@ pub(super) fn missing() -> Option<&'static str> {
     }
     required![
         RedisModule_ACLCheckKeyPermissions
+        RedisModule_Call
+        RedisModule_CallReplyArrayElement
+        RedisModule_CallReplyStringPtr
+        RedisModule_CallReplyType
         RedisModule_CloseKey
         RedisModule_CreateCommand
         RedisModule_CreateString
         RedisModule_DeleteKey
+        RedisModule_FreeCallReply
         RedisModule_FreeModuleUser
         RedisModule_FreeServerInfo
         RedisModule_FreeString
@@ -45,6 +50,7 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_GetModuleUserFromUserName
         RedisModule_GetSelectedDb
         RedisModule_GetServerInfo
+        RedisModule_GetServerVersion
         RedisModule_InfoAddFieldULongLong
         RedisModule_InfoAddSection
         RedisModule_IsKeysPositionRequest
@@ -64,6 +70,7 @@ pub(super) fn missing() -> Option<&'static str> {
         RedisModule_ReplyWithMap
         RedisModule_ReplyWithNull
         RedisModule_ReplyWithStringBuffer
+        RedisModule_ServerInfoGetFieldC
         RedisModule_ServerInfoGetFieldUnsigned
         RedisModule_SetAbsExpire
         RedisModule_SetCommandInfo

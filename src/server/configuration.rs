@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use redis_module::raw;
 
-use super::Inside;
 use super::api::api;
-use super::clock;
+use super::{Inside, Load, clock};
 use crate::stats::denied_keys;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
@@ -93,13 +92,11 @@ static CL_THROTTLE: AtomicBool = AtomicBool::new(Settings::DEFAULT.cl_throttle);
 static TOP_KEYS: AtomicU64 = AtomicU64::new(Settings::DEFAULT.top_keys);
 static TOP_HALF_LIFE: AtomicU64 = AtomicU64::new(Settings::DEFAULT.top_half_life);
 
-/// Registers the configuration, with `arguments` as its defaults, and has the server set it from its own configuration.
-/// On failure, why not.
-pub(crate) fn configure<'a>(
-    ctx: *mut raw::RedisModuleCtx,
-    arguments: impl Iterator<Item = &'a [u8]>,
-) -> Result<Settings, String> {
-    let defaults = Settings::parse(arguments)?;
+/// Registers the configuration, with the arguments of the load as its defaults, and has the server set it from its own
+/// configuration. On failure, why not.
+pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
+    let defaults = Settings::parse(load.arguments())?;
+    let ctx = load.ctx;
     // SAFETY: the context is that of the load; the functions have the types that the server calls them by, and stay
     // where they are until the module is unloaded.
     let throttle = unsafe {

@@ -4,15 +4,14 @@ use std::ffi::c_int;
 
 use redis_module::raw;
 
+use super::Load;
 use super::api::api;
 use crate::stats::info_section;
 
 /// Registers the section.
-///
-/// To be called while the module loads.
-pub(crate) fn register_info(ctx: *mut raw::RedisModuleCtx) {
+pub(crate) fn register_info(load: &Load<'_>) {
     // SAFETY: the context is that of the load; the function stays where it is until the module is unloaded.
-    unsafe { api!(RedisModule_RegisterInfoFunc)(ctx, Some(info)) };
+    unsafe { api!(RedisModule_RegisterInfoFunc)(load.ctx, Some(info)) };
 }
 
 extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {

@@ -3,21 +3,12 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use redis_module::Context;
-
 /// Proof that the server has called the module and waits for it: whoever runs module code holds the server's lock, so
 /// there is no other thread that could have one, too.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inside<'a>(PhantomData<*const &'a ()>);
 
-impl<'a> Inside<'a> {
-    /// The proof of a load or an unload, whose context this is.
-    pub(crate) const fn of(_: &'a Context) -> Self {
-        // SAFETY: the module makes no contexts: the server hands them out with its calls, and the context outlives
-        // the proof.
-        unsafe { Self::new() }
-    }
-
+impl Inside<'_> {
     /// # Safety
     /// The server has called the module, and the proof does not outlive the call. Nor does it leave the thread, which
     /// the compiler sees to.

@@ -21,12 +21,13 @@
 //! Were all that wrong, the request itself would be replicated, and a replica would decide by itself: less exact, but
 //! within the limit.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::c_int;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use redis_module::raw;
 
 use super::api::api;
+use super::server_info::ServerInfo;
 
 /// What is known. Only the server's main thread comes here.
 static LISTENERS: AtomicU8 = AtomicU8::new(PERHAPS);
@@ -40,45 +41,20 @@ const PERHAPS: u8 = 2;
 /// There may always be some: the server does not tell of all that matters.
 const UNTOLD: u8 = 3;
 
-/// The events after which it has to be asked again.
-const EVENTS: [u64; 6] = [
-    raw::REDISMODULE_EVENT_CONFIG,
-    raw::REDISMODULE_EVENT_FORK_CHILD,
-    raw::REDISMODULE_EVENT_LOADING,
-    raw::REDISMODULE_EVENT_PERSISTENCE,
-    raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
-    raw::REDISMODULE_EVENT_REPLICA_CHANGE,
-];
-
 /// An append-only file listens; a replica has its primary's word; and in a cluster slots move, with what is written.
 const LISTENING: c_int = (raw::REDISMODULE_CTX_FLAGS_AOF
     | raw::REDISMODULE_CTX_FLAGS_SLAVE
     | raw::REDISMODULE_CTX_FLAGS_CLUSTER) as c_int;
 
-/// Has the server tell of everything that matters here. Where it does not, somebody may always listen.
-///
-/// To be called as the last thing that a load does: where a load fails, Redis 7.0 goes on to tell a library that has gone.
-pub(crate) fn watch_listeners(ctx: *mut raw::RedisModuleCtx) {
-    let told_of_all = EVENTS.iter().all(|id| {
-        let event = raw::RedisModuleEvent {
-            id: *id,
-            dataver: 1,
-        };
-        // SAFETY: the context is that of the load; the function stays where it is until the module is unloaded.
-        let told =
-            unsafe { api!(RedisModule_SubscribeToServerEvent)(ctx, event, Some(something_began)) };
-        told == raw::REDISMODULE_OK as c_int
-    });
-    let known = if told_of_all { UNKNOWN } else { UNTOLD };
+/// The load is at its end. `told`: whether the server tells of everything that matters here. If it does not, somebody may
+/// always listen.
+pub(super) fn begin(told: bool) {
+    let known = if told { UNKNOWN } else { UNTOLD };
     LISTENERS.store(known, Ordering::Relaxed);
 }
 
-extern "C" fn something_began(
-    _ctx: *mut raw::RedisModuleCtx,
-    _event: raw::RedisModuleEvent,
-    _which: u64,
-    _data: *mut c_void,
-) {
+/// Something has happened after which the server has to be asked again.
+pub(super) fn something_began() {
     if LISTENERS.load(Ordering::Relaxed) != UNTOLD {
         LISTENERS.store(UNKNOWN, Ordering::Relaxed);
     }
@@ -112,18 +88,9 @@ fn ask(ctx: *mut raw::RedisModuleCtx) -> bool {
 
 /// Whether the server says that it has no replicas, and no backlog for replicas that come back.
 fn no_replicas(ctx: *mut raw::RedisModuleCtx) -> bool {
-    // SAFETY: the context is that of a call; the server copies the string.
-    let info = unsafe { api!(RedisModule_GetServerInfo)(ctx, c"replication".as_ptr()) };
-    let is_zero = |field: &CStr| {
-        let mut unreadable = 0;
-        // SAFETY: `info` was just made, and is freed below; the server copies the string.
-        let value = unsafe {
-            api!(RedisModule_ServerInfoGetFieldUnsigned)(info, field.as_ptr(), &raw mut unreadable)
-        };
-        unreadable == 0 && value == 0
-    };
-    let none = is_zero(c"connected_slaves") && is_zero(c"repl_backlog_active");
-    // SAFETY: made above, and not used afterwards.
-    unsafe { api!(RedisModule_FreeServerInfo)(ctx, info) };
-    none
+    // SAFETY: the context is that of a call.
+    let info = unsafe { ServerInfo::section(ctx, c"replication") };
+    [c"connected_slaves", c"repl_backlog_active"]
+        .iter()
+        .all(|field| info.number(field) == Some(0))
 }

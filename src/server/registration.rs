@@ -7,7 +7,7 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Call, Error};
+use super::{Call, Error, Load};
 use crate::stats::counters::CommandCounters;
 
 /// A command.
@@ -150,9 +150,8 @@ impl Argument {
 }
 
 /// Registers the command `C`. On failure, what the server would not do.
-///
-/// To be called while the module loads.
-pub(crate) fn register<C: Command>(ctx: *mut raw::RedisModuleCtx) -> Result<(), &'static str> {
+pub(crate) fn register<C: Command>(load: &Load<'_>) -> Result<(), &'static str> {
+    let ctx = load.ctx;
     let spec = C::SPEC;
     let (first, last, step) = match spec.keys {
         // Where they are counted, `document` tells.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
-use super::api;
+use super::Load;
 use super::api::api;
+use super::server_info::ServerInfo;
 
 /// A key that was opened for writing counts as modified only where the module says so.
 const NO_IMPLICIT_SIGNAL_MODIFIED: c_int = 1 << 1;
@@ -20,21 +21,16 @@ static DATABASES_ARE_GUARDED: AtomicBool = AtomicBool::new(false);
 /// The ACL category of the module's commands.
 const CATEGORY: &CStr = c"ratelimit";
 
-/// Prepares the server. On failure, why the module cannot be loaded.
-pub(crate) fn prepare(ctx: *mut raw::RedisModuleCtx) -> Result<(), String> {
-    if let Some(name) = api::missing() {
-        return Err(format!(
-            "Redis 7.0 or later, or Valkey 7.2 or later, is needed: this server has no {name}"
-        ));
-    }
-    set_options(ctx);
-    add_category(ctx);
-    Ok(())
+/// Prepares the server.
+pub(crate) fn prepare(load: &Load<'_>) {
+    set_options(load);
+    add_category(load);
 }
 
-fn set_options(ctx: *mut raw::RedisModuleCtx) {
+fn set_options(load: &Load<'_>) {
     let mut wanted = NO_IMPLICIT_SIGNAL_MODIFIED | HANDLE_REPL_ASYNC_LOAD;
-    let valkey = valkey_version(ctx);
+    // SAFETY: the context is that of the load.
+    let valkey = unsafe { valkey_version(load.ctx) };
     DATABASES_ARE_GUARDED.store(valkey >= Some((9, 1)), Ordering::Relaxed);
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(known) = unsafe { raw::RedisModule_GetModuleOptionsAll } {
@@ -46,7 +42,7 @@ fn set_options(ctx: *mut raw::RedisModuleCtx) {
         wanted &= unsafe { known() };
     }
     // SAFETY: the context is that of the load.
-    unsafe { api!(RedisModule_SetModuleOptions)(ctx, wanted) };
+    unsafe { api!(RedisModule_SetModuleOptions)(load.ctx, wanted) };
 }
 
 /// Whether the rules of users can be about databases.
@@ -54,42 +50,37 @@ pub(super) fn databases_are_guarded() -> bool {
     DATABASES_ARE_GUARDED.load(Ordering::Relaxed)
 }
 
+/// Whether the server looks up all commands that came in one piece before it carries out the first, as Valkey 9.1 does;
+/// servers that are newer than those that this module is tested on are taken to do so.
+///
+/// # Safety
+/// The context is that of a call that has not returned yet.
+pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
+    // SAFETY: the caller's word.
+    if let Some(valkey) = unsafe { valkey_version(ctx) } {
+        return valkey >= (9, 0);
+    }
+    // SAFETY: takes nothing and returns an integer: a byte each for major, minor and patch version.
+    (unsafe { api!(RedisModule_GetServerVersion)() }) >= 0x08_01_00
+}
+
 /// Makes the category, unless it is there: a category outlives the module that made it.
-fn add_category(ctx: *mut raw::RedisModuleCtx) {
+fn add_category(load: &Load<'_>) {
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(add) = unsafe { raw::RedisModule_AddACLCategory } {
         // SAFETY: the context is that of the load; the server copies the string.
-        unsafe { add(ctx, CATEGORY.as_ptr()) };
+        unsafe { add(load.ctx, CATEGORY.as_ptr()) };
     }
 }
 
-/// Major and minor version of Valkey; `None` where the server is another one.
-fn valkey_version(ctx: *mut raw::RedisModuleCtx) -> Option<(u32, u32)> {
-    // SAFETY: the table is written while the module loads and never afterwards.
-    let functions = unsafe {
-        (
-            raw::RedisModule_GetServerInfo,
-            raw::RedisModule_ServerInfoGetFieldC,
-            raw::RedisModule_FreeServerInfo,
-        )
-    };
-    let (Some(get), Some(field), Some(free)) = functions else {
-        return None;
-    };
-    // SAFETY: the context is that of the load; the server copies the string.
-    let info = unsafe { get(ctx, c"server".as_ptr()) };
-    // SAFETY: `info` was just made, and is freed below.
-    let version = unsafe { field(info, c"valkey_version".as_ptr()) };
-    let version = if version.is_null() {
-        None
-    } else {
-        // SAFETY: a C string that lives as long as `info`.
-        let version = unsafe { CStr::from_ptr(version) };
-        let mut numbers = version.to_str().unwrap_or_default().split('.');
-        let mut next = || numbers.next().and_then(|number| number.parse().ok());
-        Some((next().unwrap_or(0), next().unwrap_or(0)))
-    };
-    // SAFETY: made above, and not used afterwards.
-    unsafe { free(ctx, info) };
-    version
+/// Major and minor version of Valkey; `None` if the server is another one.
+///
+/// # Safety
+/// The context is that of a call that has not returned yet.
+unsafe fn valkey_version(ctx: *mut raw::RedisModuleCtx) -> Option<(u32, u32)> {
+    // SAFETY: the caller's word.
+    let info = unsafe { ServerInfo::section(ctx, c"server") };
+    let mut numbers = info.text(c"valkey_version")?.split('.');
+    let mut next = || numbers.next().and_then(|number| number.parse().ok());
+    Some((next().unwrap_or(0), next().unwrap_or(0)))
 }

@@ -186,6 +186,20 @@ fn a_server_without_the_module_and_one_that_may_not_load_it_say_what_is_quoted()
 }
 
 #[test]
+fn a_module_that_stays_loaded_is_quoted_as_it_is_said() {
+    let arguments = ["--enable-module-command", "yes", "--io-threads", "2"];
+    let server = Setup::new().arguments(arguments).start();
+    refused(
+        &mut server.connect(),
+        "MODULE UNLOAD ratelimit",
+        "ERR Error unloading module",
+    );
+    let log = server.log();
+    let said = log.split("# <ratelimit> ").last().unwrap();
+    assert_quoted("redis-ratelimit stays loaded", said);
+}
+
+#[test]
 #[ignore = "long: what the server answers to every write"]
 fn a_failed_snapshot_is_quoted_as_it_is_said() {
     let server = Setup::new().arguments(["--save", "3600 1000000"]).start();

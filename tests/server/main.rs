@@ -39,6 +39,7 @@ mod commands {
 mod module {
     mod configuration;
     mod loading;
+    mod unloading;
     mod upgrade;
 }
 

@@ -40,19 +40,32 @@ pub const CLIENT_SETINFO: Feature = Feature {
     valkey: (7, 2)..NEVER,
 };
 
-/// Where users have rules that name the commands of a module, later servers crash when the module is unloaded (an
-/// assertion in acl.c), and still later ones refuse.
+/// Where users have rules that name the commands of a module, Redis 7.0 unloads it and minds nothing.
 pub const UNLOADING_WHAT_ACL_RULES_NAME: Feature = Feature {
     what: "unloading of a module whose commands ACL rules name",
     redis: (7, 0)..(7, 2),
     valkey: NEVER..NEVER,
 };
 
-/// The last of these.
+/// Later servers end by an assertion (acl.c), so the module stays; Valkey 9.1 sees to that itself.
 pub const REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME: Feature = Feature {
     what: "refusal to unload a module whose commands ACL rules name",
+    redis: (7, 2)..NEVER,
+    valkey: (7, 2)..NEVER,
+};
+
+/// Valkey 9 can change the number of I/O threads while it runs.
+pub const IO_THREADS_WHILE_IT_RUNS: Feature = Feature {
+    what: "CONFIG SET io-threads",
     redis: NEVER..NEVER,
-    valkey: (9, 1)..NEVER,
+    valkey: (9, 0)..NEVER,
+};
+
+/// Valkey 9.1 looks up all commands that came in one piece before it carries out the first.
+pub const LOOKING_UP_WHAT_FOLLOWS: Feature = Feature {
+    what: "looking up of commands behind one that blocks",
+    redis: (8, 1)..NEVER,
+    valkey: (9, 0)..NEVER,
 };
 
 /// Valkey 9.1 can keep users out of databases.
@@ -83,6 +96,8 @@ pub const NOT_EVERYWHERE: &[&Feature] = &[
     &CLIENT_SETINFO,
     &UNLOADING_WHAT_ACL_RULES_NAME,
     &REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME,
+    &IO_THREADS_WHILE_IT_RUNS,
+    &LOOKING_UP_WHAT_FOLLOWS,
     &ACL_RULES_ABOUT_DATABASES,
     &FULL_SYNC_ON_TWO_CONNECTIONS,
     &MIGRATION_OF_SLOTS,

@@ -79,3 +79,51 @@ fn the_server_lists_the_module_by_name_and_version() {
     let three: Vec<_> = lines.take(3).collect();
     assert_eq!(three, ["ratelimit", "ver", "100"]);
 }
+
+#[test]
+fn what_is_wrong_with_the_arguments_is_logged_as_it_was_written() {
+    let log = Setup::new()
+        .without_module()
+        .arguments([
+            "--loadmodule".into(),
+            module().display().to_string(),
+            "%s%s%n%d".into(),
+        ])
+        .start_expecting_exit();
+    assert!(log.contains("unknown argument '%s%s%n%d'"), "{log}");
+}
+
+#[test]
+fn a_hundred_exchanges_take_no_memory_of_the_server() {
+    let server = server();
+    let mut client = server.connect();
+    let mut used_after_fifty_more = || -> i64 {
+        for _ in 0..50 {
+            client.ask("MULTI");
+            client.ask("MODULE UNLOAD ratelimit");
+            client.ask(&format!("MODULE LOAD {}", module().display()));
+            let replies = client.ask("EXEC");
+            assert_eq!(replies, Value::Array(vec![Value::Okay, Value::Okay]));
+        }
+        let used = crate::harness::nodes::info(&mut client, "used_memory").unwrap();
+        used.parse().unwrap()
+    };
+    let used: Vec<_> = (0..8).map(|_| used_after_fifty_more()).collect();
+    // The server's buffers and tables grow now and then. What an exchange leaves behind grows each time.
+    let least = used.windows(2).map(|used| used[1] - used[0]).min();
+    assert!(least.unwrap() < 1024, "{used:?}");
+}
+
+#[test]
+fn a_load_logs_nothing_that_looks_like_a_warning() {
+    let server = server();
+    let mut client = server.connect();
+    client.ask("MODULE UNLOAD ratelimit");
+    let before = server.log().len();
+    client.ask(&format!("MODULE LOAD {}", module().display()));
+    let log = server.log().split_off(before);
+    assert!(log.contains("Module 'ratelimit' loaded from"), "{log}");
+    // `12345:M 01 Dec 2026 12:00:00.000 # text`
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains(" # ")).collect();
+    assert!(warnings.is_empty(), "{warnings:#?}");
+}

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::harness::clock::Clock;
-use crate::harness::features::{
-    ACL_CATEGORY_OF_A_MODULE, REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME, UNLOADING_WHAT_ACL_RULES_NAME,
-};
+use crate::harness::features::{ACL_CATEGORY_OF_A_MODULE, UNLOADING_WHAT_ACL_RULES_NAME};
 use crate::harness::nodes::info;
 use crate::harness::{Ask, Setup, copy_module, eventually, module, other_module};
 use redis::{Connection, Value};
@@ -144,22 +142,6 @@ fn a_user_s_permission_by_name_outlives_an_upgrade() {
         return;
     }
     after_an_upgrade("+rl.check").unwrap();
-}
-
-#[test]
-fn a_module_whose_commands_users_have_by_name_stays_loaded() {
-    let test = "a_module_whose_commands_users_have_by_name_stays_loaded";
-    if REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME.is_missing(test) {
-        return;
-    }
-    let server = open().start();
-    let mut client = server.connect();
-    client.ask("ACL SETUSER app on nopass ~rl:* +rl.check");
-    let error = client.refused("MODULE UNLOAD ratelimit");
-    assert!(error.contains("ACL"), "{error}");
-    assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 1);
-    client.ask("ACL DELUSER app");
-    upgrade(&mut client, &module());
 }
 
 #[test]

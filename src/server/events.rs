@@ -1,0 +1,56 @@
+//! What the server tells without being asked.
+
+use std::ffi::{c_int, c_void};
+
+use redis_module::raw;
+
+use super::api::api;
+use super::{Load, listeners, unload};
+
+/// The events that somebody here wants to know of. The server keeps one function for each.
+const EVENTS: [u64; 8] = [
+    raw::REDISMODULE_EVENT_CONFIG,
+    raw::REDISMODULE_EVENT_CRON_LOOP,
+    raw::REDISMODULE_EVENT_FORK_CHILD,
+    raw::REDISMODULE_EVENT_LOADING,
+    raw::REDISMODULE_EVENT_PERSISTENCE,
+    raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
+    raw::REDISMODULE_EVENT_REPLICA_CHANGE,
+    raw::REDISMODULE_EVENT_SHUTDOWN,
+];
+
+/// Has the server tell of them.
+///
+/// To be called as the last thing that a load does: when a load fails, Redis 7.0 goes on to tell a library that has gone.
+pub(crate) fn subscribe(load: &Load<'_>) {
+    let all = EVENTS.iter().all(|id| {
+        let event = raw::RedisModuleEvent {
+            id: *id,
+            dataver: 1,
+        };
+        // SAFETY: the context is that of the load; the function stays where it is until the module is unloaded.
+        let subscribed =
+            unsafe { api!(RedisModule_SubscribeToServerEvent)(load.ctx, event, Some(on_event)) };
+        subscribed == raw::REDISMODULE_OK as c_int
+    });
+    listeners::begin(all);
+    unload::begin(load);
+}
+
+extern "C" fn on_event(
+    _ctx: *mut raw::RedisModuleCtx,
+    event: raw::RedisModuleEvent,
+    _which: u64,
+    data: *mut c_void,
+) {
+    match event.id {
+        raw::REDISMODULE_EVENT_CRON_LOOP => unload::on_tick(),
+        raw::REDISMODULE_EVENT_SHUTDOWN => unload::on_shutdown(),
+        raw::REDISMODULE_EVENT_CONFIG => {
+            // SAFETY: this is what comes with an event of this kind.
+            unsafe { unload::on_configuration(data.cast()) };
+            listeners::something_began();
+        }
+        _ => listeners::something_began(),
+    }
+}

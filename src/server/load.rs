@@ -1,0 +1,162 @@
+//! Loading and unloading: the functions that the server finds in the library.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::slice;
+
+use redis_module::raw;
+
+use super::Inside;
+use super::api::{self, api};
+use super::unload;
+
+const OK: c_int = raw::REDISMODULE_OK as c_int;
+const ERR: c_int = raw::REDISMODULE_ERR as c_int;
+
+/// The module's name, as in `MODULE LIST`.
+const NAME: &CStr = c"ratelimit";
+
+/// Its version: 10,000 for each major release, 100 for each minor one.
+const VERSION: c_int = 10_000 * number(env!("CARGO_PKG_VERSION_MAJOR"))
+    + 100 * number(env!("CARGO_PKG_VERSION_MINOR"))
+    + number(env!("CARGO_PKG_VERSION_PATCH"));
+
+const fn number(digits: &str) -> c_int {
+    match c_int::from_str_radix(digits, 10) {
+        Ok(number) => number,
+        Err(_) => 0,
+    }
+}
+
+/// A load of the module, as long as the server waits for it: proof that the server can be asked for what it does only
+/// then.
+#[derive(Debug)]
+pub(crate) struct Load<'a> {
+    pub(super) ctx: *mut raw::RedisModuleCtx,
+    arguments: &'a [*mut raw::RedisModuleString],
+}
+
+impl<'a> Load<'a> {
+    /// What follows the path after `loadmodule`.
+    pub(super) fn arguments(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.arguments.iter().map(|string| {
+            let mut len = 0;
+            // SAFETY: `string` is one of the load's arguments, alive until it ends.
+            let bytes = unsafe { api!(RedisModule_StringPtrLen)(*string, &raw mut len) };
+            // SAFETY: the server points at `len` bytes that live and stay as they are as long as the argument.
+            unsafe { slice::from_raw_parts(bytes.cast(), len) }
+        })
+    }
+
+    /// Proof that the server waits for the module.
+    #[allow(clippy::unused_self, reason = "it is the load that proves it")]
+    pub(crate) const fn inside(&self) -> Inside<'_> {
+        // SAFETY: the server waits for the load, which outlives what borrows it.
+        unsafe { Inside::new() }
+    }
+
+    /// Writes a line to the server's log.
+    pub(crate) fn log_notice(&self, text: &str) {
+        // SAFETY: the context is that of the load.
+        unsafe { log(self.ctx, c"notice", text) };
+    }
+}
+
+/// Writes a line to the server's log.
+///
+/// # Safety
+/// The context is that of a call that has not returned yet.
+pub(super) unsafe fn log(ctx: *mut raw::RedisModuleCtx, level: &CStr, text: &str) {
+    // SAFETY: the table is written while the module loads and never afterwards. (A server that is too old to have this
+    // function is too old for everything else.)
+    let Some(log) = (unsafe { raw::RedisModule_Log }) else {
+        return;
+    };
+    let text = CString::new(text).unwrap_or_default();
+    // SAFETY: the context is alive; the format names what follows, a C string, which the server copies.
+    unsafe { log(ctx, level.as_ptr(), c"%s".as_ptr(), text.as_ptr()) };
+}
+
+/// Called by the server when it loads the module.
+///
+/// # Safety
+/// It is the server that calls it, with what it calls this function with.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the server looks for this name")]
+unsafe extern "C" fn RedisModule_OnLoad(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    let version = raw::REDISMODULE_APIVER_1 as c_int;
+    // SAFETY: the context is that of the load; the server copies the name. This fills the table of functions.
+    if unsafe {
+        raw::Export_RedisModule_Init(ctx, NAME.as_ptr().cast::<c_char>(), VERSION, version)
+    } != OK
+    {
+        return ERR;
+    }
+    if let Some(name) = api::missing() {
+        // SAFETY: the context is that of the load.
+        unsafe {
+            refuse(
+                ctx,
+                &format!(
+                    "Redis 7.0 or later, or Valkey 7.2 or later, is needed: this server has no {name}"
+                ),
+            )
+        };
+        return ERR;
+    }
+    let arguments = match usize::try_from(argc) {
+        // SAFETY: the server keeps `argc` strings at `argv` until this function returns.
+        Ok(count @ 1..) => unsafe { slice::from_raw_parts(argv, count) },
+        _ => &[],
+    };
+    let load = Load { ctx, arguments };
+    match crate::start(&load) {
+        Ok(()) => OK,
+        Err(why) => {
+            // SAFETY: the context is that of the load.
+            unsafe { refuse(ctx, &why) };
+            crate::stop(load.inside());
+            ERR
+        }
+    }
+}
+
+/// # Safety
+/// The context is that of the load.
+unsafe fn refuse(ctx: *mut raw::RedisModuleCtx, why: &str) {
+    // SAFETY: the caller's word.
+    unsafe {
+        log(
+            ctx,
+            c"warning",
+            &format!("redis-ratelimit does not load: {why}"),
+        )
+    };
+}
+
+/// Called by the server when it is about to unload the module.
+///
+/// # Safety
+/// It is the server that calls it, with what it calls this function with.
+#[unsafe(no_mangle)]
+#[allow(non_snake_case, reason = "the server looks for this name")]
+unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_int {
+    // SAFETY: the context is that of this call.
+    if let Some(why) = unsafe { unload::objection(ctx) } {
+        // SAFETY: as above.
+        unsafe {
+            log(
+                ctx,
+                c"warning",
+                &format!("redis-ratelimit stays loaded: {why}"),
+            )
+        };
+        return ERR;
+    }
+    // SAFETY: the server has called this function, and waits for it.
+    crate::stop(unsafe { Inside::new() });
+    OK
+}

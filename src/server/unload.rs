@@ -1,0 +1,302 @@
+//! Whether the server may unload the module.
+//!
+//! A server looks a command up before it carries it out, and frees what it has found when a module goes. Whoever waits in
+//! between is carried out with what is in that memory afterwards: nothing, which ends the server; or, in an exchange for
+//! another build, any other command of the new one. Requests wait in between
+//!
+//! - if there are I/O threads, which look commands up (Redis 8.0, Valkey 8.0 and later): at any time;
+//! - in an open transaction (all servers);
+//! - if they wait for the end of a pause, or to be retried after one (Redis 7.2, Valkey 7.2 and later);
+//! - behind a command that blocks, if the server looks up all that came in one piece (Valkey 9.1).
+//!
+//! So the module does not go while there are such requests. The same rules hold for all servers, but for the last one: a
+//! server without it has many clients that block all the time.
+//!
+//! Nor does it go where users have rules that name its commands, and the server would end by an assertion.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_int};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::{ptr, slice};
+
+use redis_module::raw;
+
+use super::api::api;
+use super::server_info::ServerInfo;
+use super::{Load, startup};
+
+/// How many commands the server had carried out when it loaded the module. As long as there are no more, it is still at
+/// it, and may call the load off: then the module has to go (Redis 8.0 ends if it does not), and nobody has used it yet.
+static COMMANDS_AT_LOAD: AtomicU64 = AtomicU64::new(0);
+
+/// Whether the server ends. Valkey 9.1 unloads all modules as one of the last things that it does.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// How often the server's cron has to run until nothing is left of I/O threads that have ended.
+static TICKS_TO_WAIT: AtomicU8 = AtomicU8::new(0);
+
+/// The event loop turns once between two runs of the cron, and with it comes everything that threads had read.
+const TICKS: u8 = 2;
+
+const STRING: c_int = raw::REDISMODULE_REPLY_STRING as c_int;
+
+const INSTEAD: &str =
+    "Upgrade by a replica with the new build and a failover to it, or by a restart";
+
+/// The load is at its end.
+pub(super) fn begin(load: &Load<'_>) {
+    // SAFETY: the context is that of the load.
+    let commands = unsafe { commands_processed(load.ctx) };
+    COMMANDS_AT_LOAD.store(commands, Ordering::Relaxed);
+}
+
+/// # Safety
+/// The context is that of a call that has not returned yet.
+unsafe fn commands_processed(ctx: *mut raw::RedisModuleCtx) -> u64 {
+    // SAFETY: the caller's word.
+    let stats = unsafe { ServerInfo::section(ctx, c"stats") };
+    stats.number(c"total_commands_processed").unwrap_or(0)
+}
+
+pub(super) fn on_shutdown() {
+    ENDING.store(true, Ordering::Relaxed);
+}
+
+pub(super) fn on_tick() {
+    let ticks = TICKS_TO_WAIT.load(Ordering::Relaxed);
+    TICKS_TO_WAIT.store(ticks.saturating_sub(1), Ordering::Relaxed);
+}
+
+/// # Safety
+/// `change` is null or what the server gives with the event of a changed configuration.
+pub(super) unsafe fn on_configuration(change: *const raw::RedisModuleConfigChangeV1) {
+    // SAFETY: the caller's word.
+    let Some(change) = (unsafe { change.as_ref() }) else {
+        return;
+    };
+    if change.config_names.is_null() {
+        return;
+    }
+    let count = usize::try_from(change.num_changes).unwrap_or(0);
+    // SAFETY: the server keeps that many C strings there until the event is over.
+    let names = unsafe { slice::from_raw_parts(change.config_names, count) };
+    let threads = names.iter().any(|name| {
+        // SAFETY: as above.
+        let name = unsafe { CStr::from_ptr(*name) };
+        name == c"io-threads"
+    });
+    if threads {
+        TICKS_TO_WAIT.store(TICKS, Ordering::Relaxed);
+    }
+}
+
+/// Why the module must not go now; `None` if it may.
+///
+/// # Safety
+/// The context is that of an unload.
+pub(super) unsafe fn objection(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
+    // SAFETY: the caller's word.
+    let commands = unsafe { commands_processed(ctx) };
+    if ENDING.load(Ordering::Relaxed) || commands == COMMANDS_AT_LOAD.load(Ordering::Relaxed) {
+        return None;
+    }
+    // SAFETY: the caller's word.
+    let objection = unsafe { threads_work(ctx) };
+    // SAFETY: the caller's word.
+    let objection = objection.or_else(|| unsafe { requests_wait(ctx) });
+    // SAFETY: the caller's word.
+    objection.or_else(|| unsafe { users_need_it(ctx) })
+}
+
+/// # Safety
+/// The context is that of an unload.
+unsafe fn threads_work(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
+    // SAFETY: the context is alive.
+    let reply = unsafe { Reply::to(ctx, c"CONFIG", c"GET", Some(c"io-threads")) };
+    let threads = reply.and_then(|reply| reply.texts().nth(1)?.parse::<u32>().ok());
+    match threads {
+        Some(1) if TICKS_TO_WAIT.load(Ordering::Relaxed) == 0 => None,
+        Some(1) => Some("io-threads was changed a moment ago. Try again in a second".into()),
+        Some(threads) => Some(format!(
+            "io-threads is {threads}, and I/O threads hold requests by its commands at any time. {INSTEAD}"
+        )),
+        None => Some(format!(
+            "CONFIG GET io-threads tells nothing here, and I/O threads would hold requests by its commands. {INSTEAD}"
+        )),
+    }
+}
+
+/// # Safety
+/// The context is that of an unload.
+unsafe fn requests_wait(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
+    // SAFETY: the context is alive.
+    let reply = unsafe { Reply::to(ctx, c"CLIENT", c"LIST", None) };
+    let Some(clients) = reply.as_ref().and_then(|reply| reply.texts().next()) else {
+        return Some(format!(
+            "CLIENT LIST tells nothing here about requests that wait. {INSTEAD}"
+        ));
+    };
+    // SAFETY: the context is alive.
+    let ahead = unsafe { startup::looks_ahead(ctx) };
+    let client = clients
+        .lines()
+        .find(|client| holds_a_command(client, ahead))?;
+    let id = field(client, "id");
+    Some(format!(
+        "the client with id={id} waits with requests, in a transaction or blocked. Try again when it does not"
+    ))
+}
+
+/// Whether a client, as `CLIENT LIST` shows it, may hold a command that was looked up and not carried out. `ahead`:
+/// whether the server looks up what comes behind a command that blocks.
+fn holds_a_command(client: &str, ahead: bool) -> bool {
+    let flags = field(client, "flags");
+    let last = field(client, "cmd");
+    let is_blocked = flags.contains('b');
+    // The transaction that unloads is under way itself.
+    let is_executing = last == "exec" && !is_blocked;
+    let has_queue = field(client, "multi")
+        .parse()
+        .is_ok_and(|queued: i64| queued > 0);
+    flags.contains('u') || is_blocked && (ahead || is_ours(last)) || has_queue && !is_executing
+}
+
+/// The value of a field of a client.
+fn field<'a>(client: &'a str, name: &str) -> &'a str {
+    client
+        .split(' ')
+        .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_default()
+}
+
+/// Whether a command is, by its name, one of the module's.
+fn is_ours(command: &str) -> bool {
+    command.starts_with("rl.") || command == "cl.throttle"
+}
+
+/// # Safety
+/// The context is that of an unload.
+unsafe fn users_need_it(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
+    // SAFETY: the table is written while the module loads and never afterwards.
+    unsafe { raw::RedisModule_SetCommandACLCategories }?;
+    // SAFETY: the context is alive.
+    let rules = unsafe { Reply::to(ctx, c"ACL", c"LIST", None) }?;
+    rules.texts().any(|user| names_ours(&user)).then(|| {
+        "the rules of a user name its commands, and this server would end. Give users +@ratelimit instead".into()
+    })
+}
+
+/// Whether a user's rules, as `ACL LIST` shows them, name commands of the module.
+fn names_ours(rules: &str) -> bool {
+    rules
+        .split([' ', '(', ')'])
+        .filter_map(|rule| rule.strip_prefix(['+', '-']))
+        .any(is_ours)
+}
+
+/// The reply of a command that the module has called.
+#[derive(Debug)]
+struct Reply(NonNull<raw::RedisModuleCallReply>);
+
+impl Reply {
+    /// Calls a command with one or two arguments; `None` if the server does not have it, as after `rename-command`.
+    ///
+    /// # Safety
+    /// The context is that of a call that outlives the reply.
+    unsafe fn to(
+        ctx: *mut raw::RedisModuleCtx,
+        command: &CStr,
+        argument: &CStr,
+        second: Option<&CStr>,
+    ) -> Option<Self> {
+        let format = if second.is_some() { c"cc" } else { c"c" };
+        let second = second.map_or(ptr::null(), CStr::as_ptr);
+        // SAFETY: the context is alive; the format names what follows, one or two C strings, which the server copies.
+        let reply = unsafe {
+            api!(RedisModule_Call)(
+                ctx,
+                command.as_ptr(),
+                format.as_ptr(),
+                argument.as_ptr(),
+                second,
+            )
+        };
+        NonNull::new(reply).map(Self)
+    }
+
+    /// The text that it is, or the texts that it is a list of.
+    fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let whole = self.0.as_ptr();
+        // SAFETY: the reply is alive; a text has no elements.
+        let element = move |at| unsafe { api!(RedisModule_CallReplyArrayElement)(whole, at) };
+        // SAFETY: as above.
+        let is_text = unsafe { api!(RedisModule_CallReplyType)(whole) } == STRING;
+        let text = is_text.then_some(whole);
+        text.into_iter()
+            .chain((0..).map(element).take_while(|element| !element.is_null()))
+            .filter_map(|text| {
+                let mut len = 0;
+                // SAFETY: it lives as long as the reply; for what is no text, the server returns null.
+                let bytes = unsafe { api!(RedisModule_CallReplyStringPtr)(text, &raw mut len) };
+                if bytes.is_null() {
+                    return None;
+                }
+                // SAFETY: the server points at `len` bytes that live as long as the reply.
+                let bytes = unsafe { slice::from_raw_parts(bytes.cast(), len) };
+                Some(String::from_utf8_lossy(bytes))
+            })
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // SAFETY: the reply is ours, and not used afterwards.
+        unsafe { api!(RedisModule_FreeCallReply)(self.0.as_ptr()) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{holds_a_command, names_ours};
+
+    #[test]
+    fn a_client_holds_a_command_in_an_open_transaction_or_when_it_has_to_wait() {
+        for (client, holds, ahead) in [
+            ("flags=N multi=-1 cmd=rl.check", false, false),
+            ("flags=N multi=0 cmd=rl.check", false, false),
+            ("flags=x multi=0 cmd=multi", false, false),
+            ("flags=x multi=2 cmd=get", true, true),
+            // The exchange itself.
+            ("flags=x multi=2 cmd=exec", false, false),
+            // Paused.
+            ("flags=xb multi=2 cmd=exec", true, true),
+            ("flags=b multi=-1 cmd=rl.check", true, true),
+            ("flags=b multi=-1 cmd=cl.throttle", true, true),
+            ("flags=u multi=-1 cmd=rl.check", true, true),
+            // What came behind a command that blocks.
+            ("flags=b multi=-1 cmd=blpop", false, true),
+        ] {
+            let client = format!("id=7 addr=/a b/s:0 name= {client} user=default");
+            assert_eq!(holds_a_command(&client, false), holds, "{client}");
+            assert_eq!(holds_a_command(&client, true), ahead, "{client}");
+        }
+    }
+
+    #[test]
+    fn rules_name_commands_of_the_module_also_in_selectors_and_when_they_take_them_away() {
+        for rules in [
+            "user a on nopass ~* resetchannels -@all +get +rl.check",
+            "user a on nopass ~* +@all -rl.reset",
+            "user a on nopass -@all (~x +cl.throttle)",
+        ] {
+            assert!(names_ours(rules), "{rules}");
+        }
+        for rules in [
+            "user a on nopass ~rl.check &* -@all +@ratelimit +get",
+            "user rl.check on nopass ~* +@all",
+        ] {
+            assert!(!names_ours(rules), "{rules}");
+        }
+    }
+}
