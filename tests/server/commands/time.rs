@@ -91,6 +91,21 @@ fn a_clock_that_jumps_forward_lets_units_leave_early() {
 }
 
 #[test]
+fn what_was_granted_before_a_clock_that_is_behind_and_then_set_right_is_granted_once_more() {
+    for command in ["RL.CHECK k 2 60", "RL.GCRA k 2 60"] {
+        let (server, clock) = Clock::start();
+        let mut client = server.connect();
+        let right = clock.now();
+        assert_eq!(client.decide(&format!("{command} COST 2"))[0], 2);
+        // As on a replica that is promoted.
+        clock.step_back(Duration::from_secs(60));
+        assert_eq!(client.decide(command)[0], 0, "{command}");
+        clock.set(right);
+        assert_eq!(client.decide(&format!("{command} COST 2"))[0], 2);
+    }
+}
+
+#[test]
 fn units_of_the_same_microsecond_leave_together_and_a_microsecond_apart_apart() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
