@@ -29,6 +29,11 @@ fn the_pictures_and_tables_of_the_algorithms_are_of_what_they_do_now() {
 }
 
 #[test]
+fn the_front_page_shows_the_burst() {
+    assert!(read("README.md").contains("](docs/pictures/boundary-burst.svg)"));
+}
+
+#[test]
 fn every_picture_is_shown() {
     let document = read("docs/algorithms.md");
     for entry in fs::read_dir(path("docs/pictures")).unwrap() {

@@ -35,14 +35,24 @@ def address(start: Callable[..., Server]) -> tuple[str, str]:
 
 def test_a_login_in_flask(address: tuple[str, str]) -> None:
     client = run("README.md", "flask", address)["app"].test_client()
-    assert [client.post("/login").status_code for _ in range(6)] == [200] * 5 + [429]
+
+    def attempt(account: str, address: str) -> int:
+        return client.post("/login", data={"email": account}, environ_base={"REMOTE_ADDR": address}).status_code
+
+    # One account from many addresses, whatever its case; many accounts from one.
+    accounts = ["ann@x"] * 3 + ["Ann@X"] * 3
+    assert [attempt(account, f"192.0.2.{n}") for n, account in enumerate(accounts)] == [200] * 5 + [429]
+    assert [attempt(f"{n}@x", "192.0.2.99") for n in range(21)] == [200] * 20 + [429]
 
 
 def test_a_login_in_fastapi(address: tuple[str, str]) -> None:
     app = run("README.md", "fastapi", address)["app"]
     with TestClient(app, client=("192.0.2.1", 1)) as client:
-        answers = [client.post("/login") for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        answers = [client.post("/login", json={"email": email}) for email in ["ann@x"] * 3 + ["Ann@X"] * 3]
+        assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+        assert 0 < int(answers[-1].headers["Retry-After"]) <= 60
+        answers = [client.post("/login", json={"email": f"{number}@x"}) for number in range(15)]
+    assert [answer.status_code for answer in answers] == [200] * 14 + [429]
     assert 14 * 60 < int(answers[-1].headers["Retry-After"]) <= 15 * 60
 
 
