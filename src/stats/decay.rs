@@ -30,6 +30,9 @@ pub(super) struct Decay {
     age: u64,
     /// When the age was brought up to date.
     updated: Option<Timestamp>,
+    weight: u64,
+    /// The age at which the next step begins, so that most denials need no division.
+    step_ends: u64,
 }
 
 impl Decay {
@@ -40,6 +43,8 @@ impl Decay {
             fades: false,
             age: 0,
             updated: None,
+            weight: ONE,
+            step_ends: 0,
         };
         decay.set_half_life(seconds);
         decay
@@ -55,6 +60,7 @@ impl Decay {
             let age = age.checked_div(self.half_life.into()).unwrap_or(0);
             self.age = u64::try_from(age).unwrap_or(u64::MAX);
             self.half_life = half_life;
+            self.begin_step();
         }
     }
 
@@ -63,23 +69,38 @@ impl Decay {
     pub(super) fn advance(&mut self, now: Timestamp) -> u32 {
         let elapsed = now.duration_since(self.updated.unwrap_or(now)).as_micros();
         self.updated = Some(now);
-        if self.fades {
-            self.age = self.age.saturating_add(elapsed);
-        }
-        let doublings = self.age.checked_div(self.half_life).unwrap_or(0);
-        if doublings < MAX_DOUBLINGS {
+        if !self.fades {
             return 0;
         }
-        self.age = self.age.checked_rem(self.half_life).unwrap_or(0);
-        u32::try_from(doublings).unwrap_or(u32::MAX)
+        self.age = self.age.saturating_add(elapsed);
+        if self.age < self.step_ends {
+            return 0;
+        }
+        let doublings = self.age.checked_div(self.half_life).unwrap_or(0);
+        let halvings = if doublings < MAX_DOUBLINGS {
+            0
+        } else {
+            self.age = self.age.checked_rem(self.half_life).unwrap_or(0);
+            u32::try_from(doublings).unwrap_or(u32::MAX)
+        };
+        self.begin_step();
+        halvings
     }
 
-    /// What a denial weighs at the time of the last [`Decay::advance`]; never 0.
-    pub(super) fn weight(&self) -> u64 {
+    fn begin_step(&mut self) {
         let steps = self.age.saturating_mul(16).checked_div(self.half_life);
         let steps = steps.unwrap_or(0);
         let weight = STEPS.get((steps % 16) as usize).copied().unwrap_or(ONE);
-        weight << (steps / 16).min(MAX_DOUBLINGS)
+        self.weight = weight << (steps / 16).min(MAX_DOUBLINGS);
+        self.step_ends = self
+            .half_life
+            .saturating_mul(steps.saturating_add(1))
+            .div_ceil(16);
+    }
+
+    /// What a denial weighs at the time of the last [`Decay::advance`]; never 0.
+    pub(super) const fn weight(&self) -> u64 {
+        self.weight
     }
 }
 
