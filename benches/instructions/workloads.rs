@@ -19,7 +19,8 @@ const EIGHT: [&str; 2] = [
 #[derive(Clone, Copy)]
 struct Workload {
     name: &'static str,
-    /// `{key}` stands for the key; `{eight}` as above; `{ten}` for ten keys, and limits and windows for them.
+    /// `{key}` stands for the key; `{eight}` as above; `{ten}` and `{hundred}` for as many keys, and limits and windows
+    /// for them.
     command: &'static str,
     keys: Keys,
     /// How often.
@@ -94,11 +95,13 @@ const CHECK_10: &str = "RL.CHECK {key} 10 1h";
 const CHECK_100: &str = "RL.CHECK {key} 100 1h";
 const CHECK_10_000: &str = "RL.CHECK {key} 10000 1h";
 const CHECK_EIGHT: &str = "RL.CHECK {key} {eight}";
+const CHECK_EIGHT_FULL: &str = "RL.CHECK {key} 32 1w 32 2w 32 3w 32 4w 32 5w 32 6w 32 7w 32 8w";
 const GCRA_10: &str = "RL.GCRA {key} 10 60";
 const GCRA_10_000: &str = "RL.GCRA {key} 10000 1h";
 const MCHECK_2: &str = "RL.MCHECK 2 {key} {key}:b 10000 1h 10000 1h";
 const MCHECK_2_FULL: &str = "RL.MCHECK 2 {key} {key}:b 1 1h 5 1h";
 const MCHECK_10: &str = "RL.MCHECK 10 {ten}";
+const MCHECK_100: &str = "RL.MCHECK 100 {hundred}";
 
 /// With nobody listening: no replica, no append-only file.
 const ALONE: &[Workload] = &[
@@ -121,6 +124,9 @@ const ALONE: &[Workload] = &[
     hot("RL.CHECK granted, 8 windows, joining", CHECK_EIGHT)
         .after(40, CHECK_EIGHT)
         .granted(),
+    hot("RL.CHECK denied, 8 windows", CHECK_EIGHT_FULL)
+        .after(33, CHECK_EIGHT_FULL)
+        .denied(),
     hot("RL.CHECK denied, 1 group", "RL.CHECK {key} 1 1h").denied(),
     hot("RL.CHECK denied, 10 groups", CHECK_10)
         .after(10, CHECK_10)
@@ -133,6 +139,9 @@ const ALONE: &[Workload] = &[
     hot("RL.MCHECK granted, 10 keys, joining", MCHECK_10)
         .after(40, MCHECK_10)
         .only(500),
+    hot("RL.MCHECK granted, 100 keys, joining", MCHECK_100)
+        .after(40, MCHECK_100)
+        .only(100),
     hot("RL.PEEK, 10 groups", "RL.PEEK {key}").after(10, CHECK_10),
     hot("CL.THROTTLE granted", "CL.THROTTLE {key} 10000 10000 3600"),
 ];
@@ -226,7 +235,10 @@ impl Workload {
 
 fn pipeline(command: &str, keys: Keys, calls: u32) -> Pipeline {
     let [eight, windows] = EIGHT;
-    let command = command.replace(eight, windows).replace("{ten}", &ten());
+    let command = command
+        .replace(eight, windows)
+        .replace("{ten}", &many(10))
+        .replace("{hundred}", &many(100));
     let mut pipeline = redis::pipe();
     for call in 0..calls {
         let number = if keys == Keys::Hot { 0 } else { call };
@@ -246,10 +258,10 @@ fn key(number: u32) -> String {
     format!("limiter:{number:012}")
 }
 
-/// Ten keys, and limits and windows for them.
-fn ten() -> String {
-    let keys = (0..10).map(key);
-    let rules = (0..10).map(|_| "10000 1h".to_owned());
+/// As many keys, and limits and windows for them.
+fn many(count: u32) -> String {
+    let keys = (0..count).map(key);
+    let rules = (0..count).map(|_| "10000 1h".to_owned());
     keys.chain(rules).collect::<Vec<_>>().join(" ")
 }
 

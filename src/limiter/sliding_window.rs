@@ -72,15 +72,18 @@ impl WindowLog {
         self.used = 0;
     }
 
-    /// Adds a group as it was stored, newer than those that are there. `None` if there are [`MAX_GROUPS`] already.
+    /// Fills a log that has admitted nothing with groups as they were stored, oldest first. `None` if one of them is, or
+    /// if there are more than [`MAX_GROUPS`]; the log is of no use then.
     #[inline]
-    pub(super) fn restore(&mut self, group: Group) -> Option<()> {
-        if self.groups.len() >= MAX_GROUPS {
-            return None;
+    pub(super) fn restore(&mut self, groups: impl Iterator<Item = Option<Group>>) -> Option<()> {
+        let mut used = 0_u64;
+        for group in groups {
+            let group = group?;
+            self.groups.try_push(group).ok()?;
+            used = used.saturating_add(group.units);
         }
-        self.groups.try_push(group).ok()?;
-        self.used = self.used.saturating_add(group.units);
-        Some(())
+        self.used = used;
+        (self.groups.len() <= MAX_GROUPS).then_some(())
     }
 
     /// This log under another limit: what was admitted stays counted.
@@ -177,7 +180,8 @@ impl WindowLog {
             let [older, newer] = groups else { continue };
             let gap = newer.newest.duration_since(older.newest).as_micros();
             let delay = u128::from(older.units).saturating_mul(u128::from(gap));
-            if older.units.saturating_add(newer.units) <= max && delay < min_delay {
+            // No overflow: a log holds at most twice the greatest limit.
+            if older.units.wrapping_add(newer.units) <= max && delay < min_delay {
                 min_delay = delay;
                 at = pair;
             }

@@ -118,6 +118,32 @@ fn put<const N: usize, const M: usize>(out: &mut ArrayVec<u8, N>, bytes: [u8; M]
     out.truncate(out.len().wrapping_sub(others));
 }
 
+/// Appends `width` bytes of each value, as [`put_integer`]. Room is made for all of them at once: at most `ROOM` bytes,
+/// eight of them behind the last value.
+#[inline]
+pub(super) fn put_integers<const ROOM: usize, const N: usize>(
+    out: &mut ArrayVec<u8, N>,
+    values: impl ExactSizeIterator<Item = u64>,
+    width: usize,
+) {
+    let zeros = const { &[0; ROOM] };
+    let start = out.len();
+    let end = start.saturating_add(values.len().saturating_mul(width));
+    let room = end.saturating_sub(start).saturating_add(8);
+    let fits = zeros
+        .get(..room)
+        .is_some_and(|zeros| out.try_extend_from_slice(zeros).is_ok());
+    debug_assert!(fits, "the capacity is that of the longest state, and slack");
+    let mut at = start;
+    for value in values {
+        if let Some(bytes) = out.get_mut(at..at.wrapping_add(8)) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+        at = at.wrapping_add(width);
+    }
+    out.truncate(end);
+}
+
 /// Appends a byte.
 pub(super) fn put_byte<const N: usize>(out: &mut ArrayVec<u8, N>, byte: u8) {
     let fits = out.try_push(byte).is_ok();

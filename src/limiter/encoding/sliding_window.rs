@@ -4,7 +4,7 @@
 //! follows from when the state was written, since no group is older than the window; so a group keeps its bytes until it
 //! leaves. Zero bytes follow up to [`MIN_LEN`].
 
-use super::bytes::{Reader, mask, put_byte, put_integer, put_varint, width_of};
+use super::bytes::{Reader, mask, put_byte, put_integer, put_integers, put_varint, width_of};
 use super::header::{Header, TIME};
 use super::{Encoded, Encoding, MIN_LEN};
 use crate::limiter::{
@@ -122,10 +122,11 @@ fn encode_log(log: &WindowLog, out: &mut Encoded) {
     put_byte(out, groups.len() as u8 | code << CODE_FROM);
     if widths.both() <= size_of::<u64>() {
         let times = mask(widths.time);
-        for group in groups {
+        let both = groups.iter().map(|group| {
             let units = group.units.wrapping_shl(widths.units_from());
-            put_integer(out, group.newest.as_micros() & times | units, widths.both());
-        }
+            group.newest.as_micros() & times | units
+        });
+        put_integers::<{ 8 * (MAX_GROUPS + 1) }, _>(out, both, widths.both());
     } else {
         for group in groups {
             put_integer(out, group.newest.as_micros(), widths.time);
@@ -152,7 +153,7 @@ fn decode_groups(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog)
     let mut bits = 0_u64;
     let mut previous_age = window.as_duration().as_micros();
     // Of `time`, the lowest bytes count.
-    let mut restore = |time: u64, units: u64| {
+    let mut group = |time: u64, units: u64| {
         let age = written.as_micros().wrapping_sub(time) & times;
         if units == 0 || age >= previous_age {
             return None;
@@ -160,16 +161,14 @@ fn decode_groups(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog)
         bits |= units;
         previous_age = age;
         let newest = written.checked_sub(Duration::from_micros(age))?;
-        log.restore(Group { newest, units })
+        Some(Group { newest, units })
     };
     if widths.both() <= size_of::<u64>() {
-        for both in body.integers(count, widths.both())? {
-            restore(both, both.wrapping_shr(widths.units_from()))?;
-        }
+        let both = body.integers(count, widths.both())?;
+        log.restore(both.map(|both| group(both, both.wrapping_shr(widths.units_from()))))?;
     } else {
-        for _ in 0..count {
-            restore(body.integer(widths.time)?, body.integer(widths.units)?)?;
-        }
+        let mut next = || group(body.integer(widths.time)?, body.integer(widths.units)?);
+        log.restore((0..count).map(|_| next()))?;
     }
     let possible = log.used() <= MAX_UNITS_IN_LOG && code == Widths::code(bits);
     possible.then_some(())
