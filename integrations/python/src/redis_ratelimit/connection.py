@@ -32,6 +32,14 @@ _ANY_NUMBER = 2**31
 """What a pool of redis-py may hold. How many connections there are is up to `ClientHandle`, which lets calls wait."""
 
 
+class _UnixConnection(redis.UnixDomainSocketConnection):
+    """Keeps its timeout, which that of redis-py before 5.1 forgets: it would wait for a server that hangs for ever."""
+
+    def __init__(self, path: str = "", socket_timeout: float | None = None, **settings: Any) -> None:
+        super().__init__(path=path, socket_timeout=socket_timeout, **settings)  # type: ignore[no-untyped-call]
+        self.socket_timeout = socket_timeout
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """The classes of redis-py of one kind, blocking or asyncio."""
@@ -85,7 +93,11 @@ BLOCKING = Family(
     pool=redis.ConnectionPool,
     connection=redis.Connection,
     tls_connection=redis.SSLConnection,
-    unix_connection=redis.UnixDomainSocketConnection,
+    unix_connection=(
+        redis.UnixDomainSocketConnection
+        if redis.UnixDomainSocketConnection(socket_timeout=1).socket_timeout == 1  # type: ignore[abstract]
+        else _UnixConnection
+    ),
     sentinel=redis.sentinel.Sentinel,
     sentinel_pool=redis.sentinel.SentinelConnectionPool,
     retry=redis.retry.Retry,
@@ -217,7 +229,10 @@ def like(client: Any, timeout: float | None, max_connections: int | None, family
     kept = clone_settings(pool.connection_kwargs)
     cap = cap or _cap(pool.max_connections)
     if not isinstance(pool, family.sentinel_pool):
-        return one_server(family, pool.connection_class, {**kept, **settings}, (), cap)
+        connection_class = pool.connection_class
+        if connection_class is redis.UnixDomainSocketConnection:
+            connection_class = family.unix_connection
+        return one_server(family, connection_class, {**kept, **settings}, (), cap)
     manager = pool.sentinel_manager
     addresses = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
     # With the settings of the pool, not the manager's: master_for() may have been given others.
