@@ -15,6 +15,7 @@ from stack import ROOT, Stack, docker, run
 
 CONTEXT = "integrations/python"
 DOCKERFILE = f"{CONTEXT}/examples/flask_login/Dockerfile"
+EXPORTER_DOCKERFILE = f"{CONTEXT}/Dockerfile"
 
 
 def pytest_configure() -> None:
@@ -52,21 +53,32 @@ def python_image() -> Iterator[str]:
         docker("image", "rm", name, check=False)
 
 
-@pytest.fixture(scope="session")
-def flask_image(python_image: str) -> Iterator[str]:
-    """The image of the Flask example, built for these tests."""
+def built(dockerfile: str, python_image: str) -> Iterator[str]:
+    """Build an image for these tests, and remove it in the end."""
     name = f"rl-test-{secrets.token_hex(4)}"
     # Without a name, the stage that builds would stay behind.
-    stages = {"build": f"{name}:build", "": f"{name}:flask"}
+    stages = {"build": f"{name}:build", "": f"{name}:whole"}
     try:
         for stage, tag in stages.items():
             target = ["--target", stage] if stage else []
             argument = f"PYTHON_IMAGE={python_image}"
-            docker("build", "--tag", tag, *target, "--build-arg", argument, "--file", str(ROOT / DOCKERFILE), CONTEXT)
+            docker("build", "--tag", tag, *target, "--build-arg", argument, "--file", str(ROOT / dockerfile), CONTEXT)
         yield stages[""]
     finally:
         for tag in reversed(stages.values()):
             docker("image", "rm", "--force", tag, check=False)
+
+
+@pytest.fixture(scope="session")
+def flask_image(python_image: str) -> Iterator[str]:
+    """The image of the Flask example."""
+    yield from built(DOCKERFILE, python_image)
+
+
+@pytest.fixture(scope="session")
+def exporter_image(python_image: str) -> Iterator[str]:
+    """The image of the command `ratelimit`."""
+    yield from built(EXPORTER_DOCKERFILE, python_image)
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,7 @@ class Stack:
             # Any that is free.
             "PORT": "0",
             "FLASK_PORT": "0",
+            "EXPORTER_PORT": "0",
             # One that nobody else has, most likely.
             "SENTINEL_NETWORK": f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(256)}",
             **environment,

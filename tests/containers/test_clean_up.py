@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import DOCKERFILE
+from conftest import DOCKERFILE, EXPORTER_DOCKERFILE
 from stack import ROOT, docker, run
 
 # Shaped as the images are: a base, a stage that compiles, and the image itself, which has two more names.
@@ -60,7 +60,7 @@ def test_the_documented_commands_remove_every_image_under_all_its_names(label: s
     assert not archives.exists()
 
 
-@pytest.mark.parametrize("dockerfile", ["Dockerfile", DOCKERFILE])
+@pytest.mark.parametrize("dockerfile", ["Dockerfile", DOCKERFILE, EXPORTER_DOCKERFILE])
 def test_every_stage_of_an_image_has_the_label(dockerfile: str) -> None:
     stages = re.split(r"^FROM ", (ROOT / dockerfile).read_text(), flags=re.MULTILINE)[1:]
     assert len(stages) == 2
@@ -68,7 +68,8 @@ def test_every_stage_of_an_image_has_the_label(dockerfile: str) -> None:
         assert re.search(r"^LABEL redis-ratelimit=", stage, re.MULTILINE), stage
 
 
-def test_the_images_have_the_label(server_image: str, flask_image: str) -> None:
+def test_the_images_have_the_label(server_image: str, flask_image: str, exporter_image: str) -> None:
     label = '{{ index .Config.Labels "redis-ratelimit" }}'
     assert docker("image", "inspect", "--format", label, server_image) == "server"
     assert docker("image", "inspect", "--format", label, flask_image) == "flask"
+    assert docker("image", "inspect", "--format", label, exporter_image) == "exporter"

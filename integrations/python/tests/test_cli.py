@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import Any
 
 import httpx
@@ -454,6 +454,12 @@ def test_help_is_there() -> None:
         assert result.returncode == 0
         assert result.stdout.startswith("usage: ratelimit")
     assert "exit codes" in ratelimit("--help").stdout
+
+
+def test_it_says_its_release() -> None:
+    result = ratelimit("--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"ratelimit {version('redis-ratelimit')}\n", "")
+    failed("--version=1", code=2)
 
 
 def test_a_reader_that_has_had_enough_is_no_error(traffic: Server) -> None:

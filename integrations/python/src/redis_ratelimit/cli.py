@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import IO, Any, NoReturn
 from urllib.parse import unquote
 
@@ -47,6 +48,14 @@ class _Parser(argparse.ArgumentParser):
 def _without_login(text: str) -> str:
     """Take user and password out of what may be a URL."""
     return re.sub(r"//[^\s]*@", "//***@", text)
+
+
+class _Version(argparse.Action):
+    """Says which release this is. It is looked up only if it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        sys.stdout.write(f"{parser.prog} {version('redis-ratelimit')}\n")
+        parser.exit()
 
 
 def add_commands(parser: argparse.ArgumentParser, common: argparse.ArgumentParser | None = None) -> None:
@@ -330,6 +339,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    made.add_argument("--version", action=_Version, nargs=0, help="the release of this package")
     add_commands(made, common)
     return made
 
