@@ -23,6 +23,7 @@ from django.core.exceptions import ImproperlyConfigured  # isort: skip
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # isort: skip
 from django_ratelimit import core  # isort: skip
 from django_ratelimit.core import get_usage, is_ratelimited  # isort: skip
+from redis_ratelimit import unusable  # isort: skip
 from redis_ratelimit.django import takeover  # isort: skip
 from redis_ratelimit.django.connection import limiter  # isort: skip
 
@@ -330,6 +331,21 @@ def test_fail_open_means_what_it_says(name: str, fail_open: bool, start: Any) ->
         # It recovers by itself, and limits again.
         eventually(lambda: (usage(group="after") or {}).get("count"))
         eventually(lambda: statuses(client, "/", 4)[-1] == 429)
+
+
+@pytest.mark.parametrize("fail_open", [True, False], ids=["open", "closed"])
+@pytest.mark.parametrize("rate", ["99999999999/d", "1/99999d"])
+def test_a_limit_that_the_module_does_not_have_is_refused_and_said_once(
+    rate: str, fail_open: bool, site: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    unusable._told.clear()
+    with override_settings(RATELIMIT_FAIL_OPEN=fail_open):
+        for increment in (True, False, True):
+            found = usage(rate=rate, increment=increment)
+            assert found["should_limit"]
+            assert found["time_left"] >= 86_400
+    [line] = caplog.messages
+    assert "group 'g' of django-ratelimit" in line
 
 
 @pytest.mark.parametrize("fail_open", [True, False], ids=["open", "closed"])

@@ -14,10 +14,11 @@ from drf_project import Burst, Many, Ten, View
 from servers import RATE_LIMIT_ONLY, Server, eventually
 from test_django_ratelimit import BACKENDS, OUTAGES, commands
 
-from redis_ratelimit import UnavailableError
-from redis_ratelimit.drf import AnonRateThrottle, SimpleRateThrottle, UserRateThrottle
+from redis_ratelimit import UnavailableError, unusable
+from redis_ratelimit.drf import AnonRateThrottle, ScopedRateThrottle, SimpleRateThrottle, UserRateThrottle
 
 # After the settings.
+from django.core.checks import run_checks  # isort: skip
 from django.core.cache import caches  # isort: skip
 from django.core.exceptions import ImproperlyConfigured  # isort: skip
 from django.test import Client, override_settings  # isort: skip
@@ -59,6 +60,53 @@ def decided(throttle: SimpleRateThrottle) -> bool | None:
     allowed = ask(throttle)
     assert throttle.decision is not None
     return None if throttle.decision.degraded else allowed
+
+
+# Limits that there cannot be
+
+
+def test_a_rate_that_the_module_does_not_have_is_refused_where_it_is_declared() -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"rate of .*Endless: limit must be an integer from 1 to 4294967295"):
+
+        class Endless(UserRateThrottle):
+            rate = "99999999999/day"
+
+    class Own(UserRateThrottle):
+        rate = "endless"
+
+        def parse_rate(self, rate: str) -> tuple[int, int]:
+            return 1, 60
+
+    assert Own().num_requests == 1
+
+
+def test_rates_in_the_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> list[str]:
+        return [error.msg for error in run_checks() if error.id == "redis_ratelimit.E003"]
+
+    assert found() == []
+    rates = {"anon": "99999999999/day", "user": "5/hour", "burst": "99999999999/day"}
+    monkeypatch.setattr(throttling.SimpleRateThrottle, "THROTTLE_RATES", rates)
+    # No default throttle has the scope of the last one.
+    [message] = found()
+    assert message.startswith("DEFAULT_THROTTLE_RATES['anon'] of REST_FRAMEWORK: limit must be an integer")
+    monkeypatch.setattr(api_settings, "DEFAULT_THROTTLE_CLASSES", [ScopedRateThrottle])
+    assert len(found()) == 2
+
+
+def test_a_rate_that_shows_only_at_a_request_refuses_and_is_said_once(
+    site: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unusable._told.clear()
+    rates = {"anon": "99999999999/day", "user": "5/hour"}
+    monkeypatch.setattr(throttling.SimpleRateThrottle, "THROTTLE_RATES", rates)
+    for policy in ("open", "closed"):
+        with override_settings(THROTTLE_FAILURE_POLICY=policy):
+            response = site.get("/")
+            assert response.status_code == 429
+            assert int(response["Retry-After"]) == 86_400
+    [line] = [record.message for record in caplog.records if record.name == "redis_ratelimit"]
+    assert "scope 'anon' of REST framework" in line
 
 
 # Drop-ins

@@ -413,6 +413,19 @@ def test_errors_are_swallowed(failing: Any) -> None:
     assert codes(client, "/login", 4, method="POST") == [200, 200, 200, 429]
 
 
+@pytest.mark.parametrize("limit", ["99999999999/day", "1/20 year"])
+@pytest.mark.parametrize("options", [{}, {"swallow_errors": True}, {"in_memory_fallback": ["1000/hour"]}], ids=str)
+def test_a_limit_that_the_module_does_not_have_is_never_open(limit: str, options: dict[str, Any], uri: str) -> None:
+    client = login_app(uri, limit, **options)
+    assert codes(client, "/login", 3, method="POST") == [429] * 3
+    response = client.post("/login")
+    assert response.headers["X-RateLimit-Remaining"] == "0"
+    assert int(response.headers["Retry-After"]) > 3600
+    app, limiter = make_app(uri, **options)
+    app.add_url_rule("/", view_func=limiter.limit(limit, deduct_when=lambda _: True)(lambda: "hello"), endpoint="index")
+    assert codes(app.test_client(), "/", 2) == [429] * 2
+
+
 @pytest.mark.parametrize("strategy", ["fixed-window", "rl-gcra"])
 def test_the_fallback_to_memory_and_back(failing: Any, strategy: str) -> None:
     server, fails = failing

@@ -6,6 +6,7 @@ import asyncio
 import doctest
 import importlib
 import inspect
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from limits import (
     RateLimitItemPerHour,
     RateLimitItemPerMinute,
     RateLimitItemPerSecond,
+    RateLimitItemPerYear,
     parse,
 )
 from limits.errors import ConfigurationError, StorageError
@@ -40,7 +42,7 @@ from servers import (
 )
 from test_outages import demoted, killed, password_changed
 
-from redis_ratelimit import ArgumentError, ModuleMissingError, RateLimitError, UnavailableError
+from redis_ratelimit import ArgumentError, ModuleMissingError, RateLimitError, UnavailableError, unusable
 from redis_ratelimit.limits import GcraRateLimiter, SlidingWindowRateLimiter, address, naming
 
 FIVE = RateLimitItemPerMinute(5)
@@ -393,6 +395,55 @@ def test_costs(name: str, kind: BlockingLimits, server: Server) -> None:
         strategy.hit(FIVE, "ann", cost=-1)
 
 
+UNUSABLE = [
+    RateLimitItemPerDay(99_999_999_999),
+    RateLimitItemPerMinute(2**32),
+    RateLimitItemPerDay(5, 4000),
+    RateLimitItemPerYear(1, 20),
+]
+
+
+@pytest.mark.parametrize("name", CLASSES + NAMES)
+@pytest.mark.parametrize("item", UNUSABLE, ids=str)
+def test_a_limit_that_the_module_does_not_have_is_refused_and_said_once(
+    name: str, item: Any, kind: BlockingLimits, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = kind.storage(rl(server.url))
+    strategy = kind.strategy(name, storage)
+    server.admin.config_resetstat()
+    unusable._told.clear()
+    for user in ("ann", "bob"):
+        assert not strategy.test(item, user)
+        assert not strategy.hit(item, user)
+        assert not strategy.test(item, user)
+        assert strategy.get_window_stats(item, user).remaining == 0
+    assert strategy.get_window_stats(item, "ann").reset_time > time.time() + item.get_expiry() - 60
+    assert "cmdstat_rl.check" not in server.admin.info("commandstats")
+    [line] = caplog.records
+    assert line.levelname == "ERROR"
+    assert re.search("refuses every request: (limit|window) must be", line.message)
+    # Others are not concerned.
+    assert strategy.hit(FIVE, "ann")
+
+
+def test_a_rate_that_only_gcra_does_not_have(kind: BlockingLimits, server: Server) -> None:
+    storage = kind.storage(rl(server.url))
+    item = RateLimitItemPerSecond(4_000_000_000)
+    assert kind.strategy("rl-sliding-window", storage).hit(item, "ann")
+    strategy = kind.strategy("rl-gcra", storage)
+    assert not strategy.hit(item, "ann")
+    assert not strategy.test(item, "ann")
+
+
+@pytest.mark.parametrize("name", CLASSES + NAMES)
+def test_a_cost_above_every_limit_is_never_granted(name: str, kind: BlockingLimits, server: Server) -> None:
+    strategy = kind.strategy(name, kind.storage(rl(server.url)))
+    for item in (FIVE, RateLimitItemPerMinute(4_294_967_295)):
+        assert not strategy.hit(item, "ann", cost=4_294_967_296)
+        assert not strategy.test(item, "ann", cost=4_294_967_296)
+        assert strategy.hit(item, "ann")
+
+
 @pytest.mark.parametrize("name", CLASSES + NAMES)
 def test_a_limit_of_nothing_is_never_granted(name: str, kind: BlockingLimits, server: Server) -> None:
     strategy = kind.strategy(name, kind.storage(rl(server.url)))
@@ -420,15 +471,6 @@ def test_what_can_never_be_granted_has_to_wait_for_a_window(
             strategy.clear(limit, "ann")
     # Of nothing there is never more.
     assert 3590 < strategy.get_window_stats(RateLimitItemPerHour(0), "bob").reset_time - time.time() <= 3601
-
-
-@pytest.mark.parametrize("name", CLASSES + NAMES)
-def test_limits_that_the_server_does_not_take(name: str, kind: BlockingLimits, server: Server) -> None:
-    strategy = kind.strategy(name, kind.storage(rl(server.url)))
-    with pytest.raises(ArgumentError, match="limit must be an integer from 1 to 4294967295"):
-        strategy.hit(RateLimitItemPerMinute(2**32), "ann")
-    with pytest.raises(ArgumentError, match="window must be from 1 ms to 10 years"):
-        strategy.hit(RateLimitItemPerDay(5, 4000), "ann")
 
 
 @pytest.mark.parametrize("name", [*CLASSES, "fixed-window"])

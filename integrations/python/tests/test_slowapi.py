@@ -49,6 +49,12 @@ def login_app(uri: str, limit: str = "3/hour", **options: Any) -> TestClient:
     return client_of(Starlette(routes=[Route("/login", login), Route("/threaded", threaded)]), limiter)
 
 
+def test_a_limit_that_the_module_does_not_have_is_never_open(uri: str) -> None:
+    client = login_app(uri, "1/20 year")
+    assert codes(client, "/login", 2) == [429] * 2
+    assert codes(client, "/threaded", 2) == [429] * 2
+
+
 def codes(client: TestClient, path: str, number: int) -> list[int]:
     return [client.get(path).status_code for _ in range(number)]
 

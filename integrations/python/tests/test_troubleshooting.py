@@ -57,7 +57,8 @@ def test_wherever_a_document_shows_the_address_it_shows_the_import() -> None:
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True)
     for path in listed.stdout.split():
         for fence in re.findall(r"^```(?:python|diff)\n(.*?)^```", (ROOT / path).read_text(), re.DOTALL | re.MULTILINE):
-            if re.search(r"\b(async\+)?rls?(\+\w+)?://", fence):
+            # Limiters of our own know the address without it.
+            if re.search(r"(storage_uri=|storage_from_string\()\"(async\+)?rl", fence):
                 assert re.search(r"^\+?import redis_ratelimit\.limits$", fence, re.MULTILINE), path
                 shown += 1
     assert shown >= 4

@@ -19,7 +19,7 @@ from .keys import client_ip
 from .keys import key as build_key
 from .multilevel import LevelDecision, Value, http_headers
 from .policy import Policy, checked
-from .rates import Rate, RateLike, rates
+from .rates import Rate, RateLike, checked_windows, rates
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -320,11 +320,7 @@ def _rates(given: Rates) -> tuple[Rate, ...]:
     # A pair such as (5, "1m") is one rate.
     one = isinstance(given, (str, Rate)) or (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], int))
     found = rates([given] if one else given)  # type: ignore[list-item, arg-type]
-    if not 1 <= len(found) <= 8:
-        raise ArgumentError(f"from 1 to 8 rates are needed, not {len(found)}: {given!r:.80}")
-    if len({rate.window_ms for rate in found}) < len(found):
-        raise ArgumentError(f"the windows of several rates must differ: {given!r:.80}")
-    return found
+    return checked_windows(found, "a pattern")
 
 
 def _adding_headers(rows: list[LevelDecision], send: Send) -> Send:

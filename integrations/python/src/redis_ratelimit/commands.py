@@ -15,7 +15,7 @@ from .decision import Decision, Decisions
 from .errors import ArgumentError, CrossSlotError, ReplyError
 from .info import Info, TopKey, Window
 from .policy import answer
-from .rates import Duration, Rate, RateLike, milliseconds, one_rate, rates, units
+from .rates import Duration, Rate, RateLike, checked_burst, milliseconds, one_rate, rates, units
 
 Key: TypeAlias = str | bytes
 Word: TypeAlias = bytes | str | int
@@ -64,10 +64,11 @@ def gcra(
     """``RL.GCRA``."""
     rate = one_rate(given)
     words = ["RL.GCRA", _bytes(key), *_windows([rate])]
+    most = checked_burst(rate, burst)
     if burst is not None:
-        words += ["BURST", units(burst, "burst")]
+        words += ["BURST", burst]
     words += _options(cost, at_most, force, block)
-    return _decision(key, words, limit=rate.limit if burst is None else burst, cost=cost)
+    return _decision(key, words, limit=most, cost=cost)
 
 
 def mcheck(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], cost: int) -> Request[Decisions]:

@@ -12,11 +12,13 @@ Rates, scopes and the methods to override (`get_cache_key`, `get_ident`, `parse_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from rest_framework import throttling
+from rest_framework.settings import api_settings
 
 from .client import RateLimiter
 from .decision import Decision
@@ -25,11 +27,29 @@ from .errors import ArgumentError
 from .keys import client_ip, key
 from .policy import Policy
 from .rates import Rate
+from .unusable import usable
 
 if TYPE_CHECKING:
     # rest_framework.views imports this module, when the settings name it.
     from rest_framework.request import Request
     from rest_framework.views import APIView
+
+
+def unusable_rate(throttle: type[SimpleRateThrottle], rate: object) -> str | None:
+    """Return why the server has no such limit; None if it has, or if only the throttle itself can read it."""
+    if not isinstance(rate, str) or throttle.parse_rate is not throttling.SimpleRateThrottle.parse_rate:
+        return None
+    try:
+        limit, seconds = throttling.SimpleRateThrottle.parse_rate(throttle, rate)  # type: ignore[arg-type]
+    except (KeyError, ValueError, IndexError):
+        # Not the framework's format: it says so itself.
+        return None
+    try:
+        if limit is not None and seconds is not None and limit > 0:
+            Rate.of(limit, seconds)
+    except ArgumentError as error:
+        return str(error)
+    return None
 
 
 class SimpleRateThrottle(throttling.SimpleRateThrottle):
@@ -51,6 +71,12 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
     decision: Decision | None = None
     """What the server said to the last request; None when it was not asked."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a `rate` that there cannot be where it is declared."""
+        super().__init_subclass__(**kwargs)
+        if problem := unusable_rate(cls, cls.__dict__.get("rate")):
+            raise ImproperlyConfigured(f"rate of {cls.__qualname__}: {problem}")
+
     def get_ident(self, request: Request) -> str:
         """Return the address that `NUM_PROXIES` makes out, without its port; IPv6 clients by their network, /64."""
         return client_ip(super().get_ident(request))
@@ -65,7 +91,9 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
             return True
         if self.num_requests <= 0:
             return self.throttle_failure()
-        rate = Rate.of(self.num_requests, self.duration)
+        rate = self._usable()
+        if rate is None:
+            return self.throttle_failure()
         window = str(rate).partition("/")[2]
         scope = [str(self.scope)] if self.scope else []
         self.key = key(*scope, ident, window, prefix=self.key_prefix)
@@ -85,7 +113,10 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
         """Return the seconds after which the request would pass. Nothing passes a limit of 0: the whole duration."""
         if self.decision is not None:
             return self.decision.retry_after
-        return self.duration if self.rate is not None and self.num_requests <= 0 else None
+        return self.duration if self.rate is not None and (self.num_requests <= 0 or self._usable() is None) else None
+
+    def _usable(self) -> Rate | None:
+        return usable(self.num_requests, self.duration, f"scope {self.scope!r} of REST framework")
 
     def _limiter(self) -> RateLimiter:
         limiter = connection.limiter(self.cache)
@@ -94,6 +125,26 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
             return limiter.with_policy(policy)
         except ArgumentError as error:
             raise ImproperlyConfigured(f"THROTTLE_FAILURE_POLICY: {error}") from error
+
+
+def check_rates(**_: object) -> list[checks.CheckMessage]:
+    """Look whether the server has the limits that the settings name for throttles of this module: a system check."""
+    found: dict[str, str] = {}
+    throttles: list[Any] = list(api_settings.DEFAULT_THROTTLE_CLASSES)
+    for throttle in throttles:
+        if not issubclass(throttle, SimpleRateThrottle) or getattr(throttle, "rate", None):
+            continue
+        # Views name the scopes of a ScopedRateThrottle: it may be any.
+        for scope in [throttle.scope] if throttle.scope else throttle.THROTTLE_RATES:
+            if problem := unusable_rate(throttle, throttle.THROTTLE_RATES.get(scope)):
+                found[scope] = problem
+    return [
+        checks.Error(f"DEFAULT_THROTTLE_RATES[{scope!r}] of REST_FRAMEWORK: {problem}", id="redis_ratelimit.E003")
+        for scope, problem in found.items()
+    ]
+
+
+checks.register(check_rates)
 
 
 class AnonRateThrottle(throttling.AnonRateThrottle, SimpleRateThrottle):

@@ -27,7 +27,7 @@ from .keys import client_ip
 from .keys import key as build_key
 from .multilevel import AsyncMultiLevelLimiter, Level, LevelDecision, MultiLevelDecision, Value, http_headers
 from .policy import Policy, checked
-from .rates import Duration, Rate, RateLike, rates, units
+from .rates import Duration, Rate, RateLike, checked_burst, checked_windows, milliseconds, rates, units
 
 __all__ = ["RateLimit", "RateLimits", "TooManyRequests", "by_ip", "lifespan"]
 
@@ -151,9 +151,14 @@ class RateLimit(_Dependency):
         prefix: str = "rl",
     ) -> None:
         super().__init__(limiter, policy, cost)
-        self.rates: tuple[Rate, ...] = rates(given)
-        if not 1 <= len(self.rates) <= (8 if burst is None else 1):
-            raise ArgumentError("a RateLimit needs from 1 to 8 rates, and just one with burst")
+        self.rates: tuple[Rate, ...] = checked_windows(rates(given), "a RateLimit")
+        # What the server would refuse, at each request, is refused now.
+        if burst is not None:
+            if len(self.rates) != 1:
+                raise ArgumentError("a RateLimit with burst needs just one rate")
+            checked_burst(self.rates[0], burst)
+        if block is not None:
+            milliseconds(block, "block")
         self._key = key
         self._scope = scope
         self._burst = burst

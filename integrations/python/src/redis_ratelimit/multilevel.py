@@ -52,7 +52,7 @@ from .decision import Decision
 from .errors import ArgumentError, ConfigurationError, RateLimitError
 from .info import Info, TopKey, Window
 from .keys import key as build_key
-from .rates import Rate, RateLike, rates
+from .rates import Rate, RateLike, checked_windows, rates
 
 L = TypeVar("L", RateLimiter, AsyncRateLimiter)
 Value: TypeAlias = str | bytes | int | None
@@ -82,11 +82,7 @@ class Level:
         if not isinstance(name, str) or not re.fullmatch("[ -~]+", name):
             raise ArgumentError(f"the name of a level must be printable ASCII, not {name!r:.80}")
         self.name = name
-        self.rates: tuple[Rate, ...] = rates(given)
-        if not 1 <= len(self.rates) <= 8:
-            raise ArgumentError(f"level {name!r} needs from 1 to 8 rates, not {len(self.rates)}")
-        if len({rate.window_ms for rate in self.rates}) < len(self.rates):
-            raise ArgumentError(f"the windows of level {name!r} must differ")
+        self.rates: tuple[Rate, ...] = checked_windows(rates(given), f"level {name!r}")
         if not callable(key) and key is not None:
             _checked_value(self, key)
         self._key = key

@@ -15,6 +15,11 @@ MAX_UNITS = 4_294_967_295
 MAX_WINDOW_MS = 10 * 365 * 24 * 3600 * 1000
 """The longest window and block: 10 years of 365 days."""
 
+MAX_WINDOWS = 8
+"""The most windows on one key."""
+MAX_REFILL_MS = 100 * 365 * 24 * 3600 * 1000
+"""The longest time in which a burst of GCRA may refill: 100 years."""
+
 _UNITS_MS = {
     unit: milliseconds
     for milliseconds, units in (
@@ -143,6 +148,16 @@ class Rate:
         return f"{self.limit}/{self.window_ms}ms"
 
 
+def checked_burst(rate: Rate, burst: int | None = None) -> int:
+    """Return the burst of a GCRA limiter, by default the limit. Raises `ArgumentError` for what there cannot be."""
+    burst = rate.limit if burst is None else units(burst, "burst")
+    if rate.limit > rate.window_ms * 1_000_000:
+        raise ArgumentError(f"the rate of a GCRA limiter must be at most one unit for each nanosecond, not {rate}")
+    if burst * rate.window_ms > MAX_REFILL_MS * rate.limit:
+        raise ArgumentError(f"burst must refill within 100 years (burst x window / limit), not {burst} at {rate}")
+    return burst
+
+
 RateLike: TypeAlias = Rate | str | tuple[int, Duration]
 """A `Rate`, text with one or more rates, or a pair of a limit and a window."""
 
@@ -160,6 +175,15 @@ def rates(given: Iterable[RateLike]) -> tuple[Rate, ...]:
         else:
             raise ArgumentError(f"not a rate: {rate!r:.80}. Give a Rate, text such as '5/m', or a pair (5, '1m')")
     return tuple(found)
+
+
+def checked_windows(found: tuple[Rate, ...], what: str) -> tuple[Rate, ...]:
+    """Return the rates, or raise an `ArgumentError` that names `what` if one key cannot have all of them."""
+    if not 1 <= len(found) <= MAX_WINDOWS:
+        raise ArgumentError(f"{what} needs from 1 to {MAX_WINDOWS} rates, not {len(found)}")
+    if len({rate.window_ms for rate in found}) < len(found):
+        raise ArgumentError(f"the windows of {what} must differ: {'; '.join(map(str, found))}")
+    return found
 
 
 def one_rate(given: RateLike) -> Rate:

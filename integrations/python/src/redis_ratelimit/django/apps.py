@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.core import checks
 
 
@@ -24,3 +25,6 @@ class RateLimitConfig(AppConfig):
 
             take_over()
             checks.register(check_cache, checks.Tags.caches)
+        if apps.is_installed("rest_framework"):
+            # It registers a check of the rates in the settings.
+            importlib.import_module("redis_ratelimit.drf")

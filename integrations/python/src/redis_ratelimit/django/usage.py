@@ -20,6 +20,7 @@ from .. import keys
 from ..decision import Decision
 from ..policy import CLOSED_RETRY_AFTER_MS
 from ..rates import Rate
+from ..unusable import usable
 from . import connection
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ def get_usage(
     value = _value(key, group, request)
     if limit <= 0:
         return Usage(count=1, limit=limit, should_limit=True, time_left=period)
-    checked = Rate.of(limit, period)
+    checked = usable(limit, period, f"group {group!r} of django-ratelimit")
+    if checked is None:
+        return Usage(count=limit + 1, limit=limit, should_limit=True, time_left=period)
     decision = _ask(_key(group, value, checked, method), checked, increment)
     if decision is None:
         return Usage(count=0, limit=limit, should_limit=False, time_left=0)

@@ -22,7 +22,7 @@ from ..rates import MAX_UNITS
 from ..url import STORAGE_SCHEMES
 from .address import limiter_address
 from .common import BATCH, Common, count_after, moving_window, two_windows
-from .naming import PREFIX, limit_of
+from .naming import GCRA, PREFIX, limit_in, limit_of
 from .standing import Recent, Standing
 
 
@@ -62,6 +62,8 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
             standing = Standing.of(None, expiry, allowed_if_unused=False)
             self.recent.keep(key, standing)
             return standing
+        if refusal := self.refusal(key, limit, expiry, cost):
+            return refusal
         with self.wrapping():
             ask = self.limiter.gcra if gcra else self.limiter.check
             try:
@@ -75,6 +77,9 @@ class AsyncRateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowC
 
     async def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1, expiry: int = 0) -> Standing:
         """As `RateLimitStorage.look`."""
+        declared = limit_in(key)
+        if cost and declared and declared[0] and (refusal := self.refusal(key, *declared, cost)):
+            return refusal
         with self.wrapping():
             try:
                 decision = await self.limiter.peek(self.redis_key(key), cost=max(cost, 1))
@@ -212,4 +217,4 @@ class AsyncGcraRateLimiter(AsyncSlidingWindowRateLimiter):
 
     def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
         """Return what the storage calls a limit."""
-        return super().key_for(item, identifiers) + "/gcra"
+        return super().key_for(item, identifiers) + GCRA

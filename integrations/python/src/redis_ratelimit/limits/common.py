@@ -12,7 +12,9 @@ from limits.errors import StorageError
 
 from ..errors import RateLimitError, UnavailableError
 from ..outage import logger
-from .naming import redis_key
+from ..rates import MAX_UNITS
+from ..unusable import usable
+from .naming import GCRA, redis_key
 from .standing import Recent, Standing
 
 BATCH = 500
@@ -38,6 +40,18 @@ class Common:
     def redis_key(self, key: str) -> str:
         """Return the key in Redis of what `limits` calls `key`."""
         return redis_key(self.key_prefix, key)
+
+    def refusal(self, key: str, limit: int, expiry: int, cost: int) -> Standing | None:
+        """Return the answer to what the server cannot decide; None if it can.
+
+        That is a limit which the module does not have, or a cost above any limit. Neither is ever granted. It is not an
+        exception, which would be swallowed or end in a fallback, and nothing would be limited.
+        """
+        if cost <= MAX_UNITS and usable(limit, expiry, "a storage for limits", gcra=key.endswith(GCRA)) is not None:
+            return None
+        standing = Standing(False, limit, time.time() + expiry, time.monotonic())
+        self.recent.keep(key, standing)
+        return standing
 
     @property
     def pattern(self) -> str:

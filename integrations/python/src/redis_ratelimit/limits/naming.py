@@ -27,19 +27,35 @@ def redis_key(prefix: str, key: str) -> str:
     return f"{prefix}:{escaped if len(escaped.encode()) <= LONGEST else hashed(key)}"
 
 
-def limit_of(key: str, expiry: int) -> int | None:
-    """Return the limit that is part of a key, or None if there is none in it.
+GCRA = "/gcra"
+"""What the keys of `GcraRateLimiter` end with."""
+
+
+def limit_in(key: str) -> tuple[int, int] | None:
+    """Return the limit that is part of a key, and its window in seconds; or None if there is none in it.
 
     ``RateLimitItem.key_for`` ends keys with the amount, the multiples and the name of the granularity, so no
     identifier can stand in their place.
+
+    >>> limit_in("LIMITER/192.0.2.1/login/5/2/minute"), limit_in("LIMITER/192.0.2.1/login/5/2/minute/gcra")
+    ((5, 120), (5, 120))
+    >>> limit_in("my own") is None
+    True
+    """
+    _, amount, multiples, granularity = ("", "", "", *key.removesuffix(GCRA).rsplit("/", 3))[-4:]
+    known = GRANULARITIES.get(granularity)
+    if known is None or not (amount.isdecimal() and multiples.isdecimal()):
+        return None
+    return int(amount), known.GRANULARITY.seconds * int(multiples)
+
+
+def limit_of(key: str, expiry: int) -> int | None:
+    """Return the limit that is part of a key with such a window, or None if there is none in it.
 
     >>> limit_of("LIMITER/192.0.2.1/login/5/2/minute", 120)
     5
     >>> limit_of("LIMITER/192.0.2.1/login/5/2/minute", 60) is limit_of("my own", 60) is None
     True
     """
-    _, amount, multiples, granularity = ("", "", "", *key.rsplit("/", 3))[-4:]
-    known = GRANULARITIES.get(granularity)
-    if known is None or not (amount.isdecimal() and multiples.isdecimal()):
-        return None
-    return int(amount) if known.GRANULARITY.seconds * int(multiples) == expiry else None
+    found = limit_in(key)
+    return found[0] if found is not None and found[1] == expiry else None

@@ -20,7 +20,7 @@ from ..rates import MAX_UNITS
 from ..url import STORAGE_SCHEMES
 from .address import limiter_address
 from .common import BATCH, Common, count_after, moving_window, two_windows
-from .naming import PREFIX, limit_of
+from .naming import PREFIX, limit_in, limit_of
 from .standing import Recent, Standing
 
 
@@ -77,6 +77,8 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
             standing = Standing.of(None, expiry, allowed_if_unused=False)
             self.recent.keep(key, standing)
             return standing
+        if refusal := self.refusal(key, limit, expiry, cost):
+            return refusal
         with self.wrapping():
             ask = self.limiter.gcra if gcra else self.limiter.check
             try:
@@ -90,6 +92,9 @@ class RateLimitStorage(Common, Storage, MovingWindowSupport, SlidingWindowCounte
 
     def look(self, key: str, limit: int = MAX_UNITS, cost: int = 1, expiry: int = 0) -> Standing:
         """See where a limit stands, and whether the cost would be granted: one RL.PEEK. A cost of 0 always would."""
+        declared = limit_in(key)
+        if cost and declared and declared[0] and (refusal := self.refusal(key, *declared, cost)):
+            return refusal
         with self.wrapping():
             try:
                 decision = self.limiter.peek(self.redis_key(key), cost=max(cost, 1))

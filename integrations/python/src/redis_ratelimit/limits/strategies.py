@@ -7,6 +7,7 @@ from limits.storage import Storage
 from limits.strategies import RateLimiter
 from limits.util import WindowStats
 
+from .naming import GCRA
 from .storage import RateLimitStorage
 
 
@@ -67,4 +68,4 @@ class GcraRateLimiter(SlidingWindowRateLimiter):
 
     def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
         """Return what the storage calls a limit."""
-        return super().key_for(item, identifiers) + "/gcra"
+        return super().key_for(item, identifiers) + GCRA
