@@ -27,7 +27,7 @@ mod commands;
 mod server;
 mod stats;
 
-use server::{Inside, Load};
+use server::{Load, MainThread};
 use stats::denied_keys;
 
 /// Called when the server loads the module. On failure, why it does not load.
@@ -35,7 +35,11 @@ fn start(load: &Load<'_>) -> Result<(), String> {
     server::prepare(load);
     let settings = server::configure(load)?;
     // The server sets only what differs from the default.
-    denied_keys::start(load.inside(), settings.top_keys, settings.top_half_life);
+    denied_keys::start(
+        load.main_thread(),
+        settings.top_keys,
+        settings.top_half_life,
+    );
     server::register_info(load);
     commands::register_all(load, settings)?;
     server::subscribe(load);
@@ -43,6 +47,6 @@ fn start(load: &Load<'_>) -> Result<(), String> {
 }
 
 /// Called when the module goes, with its statics, but not with what they own.
-fn stop(inside: Inside<'_>) {
-    denied_keys::drop_all(inside);
+fn stop(main_thread: MainThread<'_>) {
+    denied_keys::drop_all(main_thread);
 }

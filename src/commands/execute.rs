@@ -73,7 +73,7 @@ pub(super) fn observe(
 /// Makes it known that the key named by an argument was denied: to `RL.TOP`, and to subscribers.
 pub(super) fn denied(call: &Call<'_>, now: Timestamp, at: usize) {
     if let Some(key) = call.argument(at) {
-        denied_keys::count(call.inside(), now, call.database(), key);
+        denied_keys::count(call.main_thread(), now, call.database(), key);
     }
     call.notify(c"rl.denied", at);
 }

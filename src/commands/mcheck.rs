@@ -11,7 +11,7 @@ use super::options::{AllowedOptions, Options};
 use super::reply::row;
 use super::spec::{CATEGORIES, CORE_CATEGORIES, COST, KEY, KEY_FLAGS, LIMIT, WINDOW};
 use crate::limiter::{Decision, Limiter, Outcome, Rule, Rules, Windows};
-use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, Keys, Spec};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, KeyRequest, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
 /// The most keys that one call can name.
@@ -44,9 +44,9 @@ impl Command for Mcheck {
 
     const COUNTERS: &'static CommandCounters = &counters::MCHECK;
 
-    fn keys(call: &Call<'_>) -> Range<usize> {
-        let count = call.argument(1).and_then(numkeys).unwrap_or(0);
-        FIRST_KEY..FIRST_KEY.saturating_add(count).min(call.count())
+    fn keys(request: &KeyRequest<'_>) -> Range<usize> {
+        let count = request.argument(1).and_then(numkeys).unwrap_or(0);
+        FIRST_KEY..FIRST_KEY.saturating_add(count).min(request.count())
     }
 
     fn run(call: &Call<'_>) -> Result<(), Error> {

@@ -39,7 +39,7 @@ impl Command for Top {
     fn run(call: &Call<'_>) -> Result<(), Error> {
         let (count, database) = parse(Arguments::from(call, 1))?;
         let user = User::of(call);
-        denied_keys::with_ranking(call.inside(), call.now(), |ranking| {
+        denied_keys::with_ranking(call.main_thread(), call.now(), |ranking| {
             let shown: Vec<Denied<'_>> = match &user {
                 Some(user) => {
                     // Of a key that was cut off, only the beginning is known.

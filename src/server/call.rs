@@ -8,8 +8,80 @@ use std::slice;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Error, Inside, clock, startup};
+use super::{Error, MainThread, clock, startup};
 use crate::limiter::Timestamp;
+
+/// # Safety
+/// The server keeps `argc` strings at `argv` as long as the slice lives.
+pub(super) unsafe fn strings<'a>(
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> &'a [*mut raw::RedisModuleString] {
+    match usize::try_from(argc) {
+        // SAFETY: the caller's word.
+        Ok(count @ 1..) => unsafe { slice::from_raw_parts(argv, count) },
+        _ => &[],
+    }
+}
+
+/// # Safety
+/// The string lives as long as the bytes.
+pub(super) unsafe fn bytes<'a>(string: *mut raw::RedisModuleString) -> &'a [u8] {
+    let mut len = 0;
+    // SAFETY: the caller's word.
+    let bytes = unsafe { api!(RedisModule_StringPtrLen)(string, &raw mut len) };
+    // SAFETY: the server points at `len` bytes that live and stay as they are as long as the string.
+    unsafe { slice::from_raw_parts(bytes.cast(), len) }
+}
+
+/// A question of the server: which arguments of a command are keys. It is no call: Valkey 8 asks from its I/O threads, so
+/// nothing here leads to what only the main thread may touch.
+#[derive(Debug)]
+pub(crate) struct KeyRequest<'a> {
+    ctx: *mut raw::RedisModuleCtx,
+    argv: &'a [*mut raw::RedisModuleString],
+}
+
+impl<'a> KeyRequest<'a> {
+    /// The question, if the server has called the handler for that.
+    ///
+    /// # Safety
+    /// The arguments are those that the server gave to a command's handler, which has not returned yet.
+    pub(super) unsafe fn of(
+        ctx: *mut raw::RedisModuleCtx,
+        argv: *mut *mut raw::RedisModuleString,
+        argc: c_int,
+    ) -> Option<Self> {
+        // SAFETY: the caller's word.
+        let asked = unsafe { api!(RedisModule_IsKeysPositionRequest)(ctx) } != 0;
+        asked.then(|| Self {
+            ctx,
+            // SAFETY: the caller's word.
+            argv: unsafe { strings(argv, argc) },
+        })
+    }
+
+    /// How many arguments there are, with the command's name.
+    pub(crate) const fn count(&self) -> usize {
+        self.argv.len()
+    }
+
+    /// The bytes of an argument; the command's name is the first.
+    pub(crate) fn argument(&self, at: usize) -> Option<&'a [u8]> {
+        let string = *self.argv.get(at)?;
+        // SAFETY: `string` is one of the command's arguments, alive until the handler returns.
+        Some(unsafe { bytes(string) })
+    }
+
+    /// Tells the server which arguments are keys.
+    pub(super) fn answer(&self, keys: Range<usize>, flags: u32) {
+        let flags = c_int::try_from(flags).unwrap_or(0);
+        for key in keys.filter_map(|key| c_int::try_from(key).ok()) {
+            // SAFETY: `ctx` is the context of this request.
+            unsafe { api!(RedisModule_KeyAtPosWithFlags)(self.ctx, key, flags) };
+        }
+    }
+}
 
 /// One call of a command, as long as it runs.
 #[derive(Debug)]
@@ -27,10 +99,8 @@ impl<'a> Call<'a> {
         argv: *mut *mut raw::RedisModuleString,
         argc: c_int,
     ) -> Self {
-        let argc = usize::try_from(argc).unwrap_or(0);
-        // SAFETY: the server keeps `argc` strings at `argv` until the handler returns; it passes at least the
-        // command's name, so the pointer is not null.
-        let argv = unsafe { slice::from_raw_parts(argv, argc) };
+        // SAFETY: the caller's word.
+        let argv = unsafe { strings(argv, argc) };
         Self {
             ctx,
             argv,
@@ -46,11 +116,8 @@ impl<'a> Call<'a> {
     /// The bytes of an argument; the command's name is the first.
     pub(crate) fn argument(&self, at: usize) -> Option<&'a [u8]> {
         let string = *self.argv.get(at)?;
-        let mut len = 0;
         // SAFETY: `string` is one of the call's arguments, alive until the handler returns.
-        let bytes = unsafe { api!(RedisModule_StringPtrLen)(string, &raw mut len) };
-        // SAFETY: the server points at `len` bytes that live and stay as they are as long as the argument.
-        Some(unsafe { slice::from_raw_parts(bytes.cast(), len) })
+        Some(unsafe { bytes(string) })
     }
 
     /// The time of the call. It is read once per command: ask once, too.
@@ -59,26 +126,11 @@ impl<'a> Call<'a> {
         clock::now()
     }
 
-    /// Whether the server does not want the command carried out, but only to know its keys.
-    pub(super) fn asks_for_keys(&self) -> bool {
-        // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_IsKeysPositionRequest)(self.ctx) != 0 }
-    }
-
-    /// Tells the server which arguments are keys.
-    pub(super) fn report_keys(&self, keys: Range<usize>, flags: u32) {
-        let flags = c_int::try_from(flags).unwrap_or(0);
-        for key in keys.filter_map(|key| c_int::try_from(key).ok()) {
-            // SAFETY: `ctx` is the context of this call, which asks for keys.
-            unsafe { api!(RedisModule_KeyAtPosWithFlags)(self.ctx, key, flags) };
-        }
-    }
-
     /// Proof that the server waits for this call.
     #[allow(clippy::unused_self, reason = "it is the call that proves it")]
-    pub(crate) const fn inside(&self) -> Inside<'_> {
+    pub(crate) const fn main_thread(&self) -> MainThread<'_> {
         // SAFETY: the server waits for the handler to return, which the call does not outlive; nor does what borrows it.
-        unsafe { Inside::new() }
+        unsafe { MainThread::new() }
     }
 
     /// The number of the database that the client has selected.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use redis_module::raw;
 
 use super::api::api;
-use super::{Inside, Load, clock};
+use super::{Load, MainThread, clock};
 use crate::stats::denied_keys;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
@@ -202,7 +202,7 @@ extern "C" fn set_top_keys(
     TOP_KEYS.store(number(value), Ordering::Relaxed);
     let half_life = TOP_HALF_LIFE.load(Ordering::Relaxed);
     // SAFETY: the server has called this function, and waits for it.
-    denied_keys::start(unsafe { Inside::new() }, number(value), half_life);
+    denied_keys::start(unsafe { MainThread::new() }, number(value), half_life);
     OK
 }
 
@@ -218,7 +218,7 @@ extern "C" fn set_top_half_life(
 ) -> c_int {
     TOP_HALF_LIFE.store(number(value), Ordering::Relaxed);
     // SAFETY: the server has called this function, and waits for it.
-    denied_keys::set_half_life(unsafe { Inside::new() }, clock::now(), number(value));
+    denied_keys::set_half_life(unsafe { MainThread::new() }, clock::now(), number(value));
     OK
 }
 

@@ -98,6 +98,7 @@ impl<'a> Key<'a> {
     /// The key must hold nothing or a string. State and expiry are replicated, not the command: a replica that decided
     /// by itself, at another time, would decide differently.
     pub(crate) fn store(&mut self, state: &[u8], expires_at: Timestamp) -> Result<(), Error> {
+        let millis = c_longlong::try_from(expires_at.as_millis_ceil()).unwrap_or(c_longlong::MAX);
         if self.len() != state.len() {
             // SAFETY: the handle is open for writing.
             let resized = unsafe { api!(RedisModule_StringTruncate)(self.handle, state.len()) };
@@ -105,17 +106,11 @@ impl<'a> Key<'a> {
                 return Err(REFUSED);
             }
         }
-        let mut len = 0;
-        // SAFETY: the handle is open for writing, and holds a string.
-        let bytes = unsafe { api!(RedisModule_StringDMA)(self.handle, &raw mut len, WRITE) };
-        if bytes.is_null() || len != state.len() {
-            return Err(REFUSED);
+        if let Err(error) = self.overwrite(state, millis) {
+            // Neither half a state nor one that never ends.
+            self.delete();
+            return Err(error);
         }
-        // SAFETY: the server gave `len` bytes to write to, until the next call on the handle; `state` is ours.
-        unsafe { ptr::copy_nonoverlapping(state.as_ptr(), bytes.cast(), len) };
-        let millis = c_longlong::try_from(expires_at.as_millis_ceil()).unwrap_or(c_longlong::MAX);
-        // SAFETY: the handle is open for writing, and holds a value.
-        unsafe { api!(RedisModule_SetAbsExpire)(self.handle, millis) };
         self.signal_modified();
         // SAFETY: the format names what follows: a module string, bytes with their length, a C string, an integer.
         // The server copies all of it.
@@ -132,6 +127,21 @@ impl<'a> Key<'a> {
             )
         });
         Ok(())
+    }
+
+    /// Writes bytes of the length that the key has, and the expiry. On failure, it may hold anything.
+    fn overwrite(&mut self, state: &[u8], millis: c_longlong) -> Result<(), Error> {
+        let mut len = 0;
+        // SAFETY: the handle is open for writing, and holds a string.
+        let bytes = unsafe { api!(RedisModule_StringDMA)(self.handle, &raw mut len, WRITE) };
+        if bytes.is_null() || len != state.len() {
+            return Err(REFUSED);
+        }
+        // SAFETY: the server gave `len` bytes to write to, until the next call on the handle; `state` is ours.
+        unsafe { ptr::copy_nonoverlapping(state.as_ptr(), bytes.cast(), len) };
+        // SAFETY: the handle is open for writing, and holds a value.
+        let set = unsafe { api!(RedisModule_SetAbsExpire)(self.handle, millis) };
+        if set == OK { Ok(()) } else { Err(REFUSED) }
     }
 
     /// Deletes the key here, on replicas and in the AOF. Returns whether there was one.

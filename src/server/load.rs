@@ -1,12 +1,12 @@
 //! Loading and unloading: the functions that the server finds in the library.
 
 use std::ffi::{CStr, CString, c_char, c_int};
-use std::slice;
 
 use redis_module::raw;
 
-use super::Inside;
-use super::api::{self, api};
+use super::MainThread;
+use super::api;
+use super::call::{bytes, strings};
 use super::unload;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
@@ -39,19 +39,16 @@ impl<'a> Load<'a> {
     /// What follows the path after `loadmodule`.
     pub(super) fn arguments(&self) -> impl Iterator<Item = &'a [u8]> {
         self.arguments.iter().map(|string| {
-            let mut len = 0;
             // SAFETY: `string` is one of the load's arguments, alive until it ends.
-            let bytes = unsafe { api!(RedisModule_StringPtrLen)(*string, &raw mut len) };
-            // SAFETY: the server points at `len` bytes that live and stay as they are as long as the argument.
-            unsafe { slice::from_raw_parts(bytes.cast(), len) }
+            unsafe { bytes(*string) }
         })
     }
 
     /// Proof that the server waits for the module.
     #[allow(clippy::unused_self, reason = "it is the load that proves it")]
-    pub(crate) const fn inside(&self) -> Inside<'_> {
+    pub(crate) const fn main_thread(&self) -> MainThread<'_> {
         // SAFETY: the server waits for the load, which outlives what borrows it.
-        unsafe { Inside::new() }
+        unsafe { MainThread::new() }
     }
 
     /// Writes a line to the server's log.
@@ -107,18 +104,15 @@ unsafe extern "C" fn RedisModule_OnLoad(
         };
         return ERR;
     }
-    let arguments = match usize::try_from(argc) {
-        // SAFETY: the server keeps `argc` strings at `argv` until this function returns.
-        Ok(count @ 1..) => unsafe { slice::from_raw_parts(argv, count) },
-        _ => &[],
-    };
+    // SAFETY: the server keeps the strings until this function returns.
+    let arguments = unsafe { strings(argv, argc) };
     let load = Load { ctx, arguments };
     match crate::start(&load) {
         Ok(()) => OK,
         Err(why) => {
             // SAFETY: the context is that of the load.
             unsafe { refuse(ctx, &why) };
-            crate::stop(load.inside());
+            crate::stop(load.main_thread());
             ERR
         }
     }
@@ -157,6 +151,6 @@ unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_in
         return ERR;
     }
     // SAFETY: the server has called this function, and waits for it.
-    crate::stop(unsafe { Inside::new() });
+    crate::stop(unsafe { MainThread::new() });
     OK
 }

@@ -7,7 +7,7 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Call, Error, Load};
+use super::{Call, Error, KeyRequest, Load};
 use crate::stats::counters::CommandCounters;
 
 /// A command.
@@ -20,7 +20,7 @@ pub(crate) trait Command {
 
     /// Which arguments are keys, where the server cannot tell ([`Keys::Counted`]): Redis 7.0 does not understand its own
     /// key specifications when it routes a command in a cluster.
-    fn keys(_call: &Call<'_>) -> Range<usize> {
+    fn keys(_request: &KeyRequest<'_>) -> Range<usize> {
         0..0
     }
 
@@ -189,12 +189,15 @@ extern "C" fn handle<C: Command>(
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
 ) -> c_int {
+    if matches!(C::SPEC.keys, Keys::Counted) {
+        // SAFETY: the server's own arguments, handed on; the request ends with this block.
+        if let Some(request) = unsafe { KeyRequest::of(ctx, argv, argc) } {
+            request.answer(C::keys(&request), C::SPEC.key_flags);
+            return raw::REDISMODULE_OK as c_int;
+        }
+    }
     // SAFETY: the server's own arguments, handed on; the call ends with this function.
     let call = unsafe { Call::new(ctx, argv, argc) };
-    if matches!(C::SPEC.keys, Keys::Counted) && call.asks_for_keys() {
-        call.report_keys(C::keys(&call), C::SPEC.key_flags);
-        return raw::REDISMODULE_OK as c_int;
-    }
     C::COUNTERS.count_call();
     if let Err(error) = C::run(&call) {
         C::COUNTERS.count_error(error.counter());

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::harness::features::skip;
 use crate::harness::nodes::{Cluster, Node, client, id, slot};
-use crate::harness::{Ask, eventually};
+use crate::harness::{Ask, Setup, eventually};
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr};
 use redis::{Connection, ConnectionLike, RedisResult, Value};
 
@@ -509,4 +509,38 @@ fn atomic_slot_migration_under_load_loses_no_state() {
     for (key, before) in before {
         assert_eq!(state(&mut client, &key), before, "{key}");
     }
+}
+
+#[test]
+fn with_io_threads_the_keys_of_every_call_are_found() {
+    let threads = ["--io-threads", "4", "--io-threads-do-reads", "yes"];
+    let server = Setup::new().arguments(threads).start_cluster_node();
+    let limit = 4_000_000_000_i64;
+    let clients: Vec<_> = (0..12)
+        .map(|number| {
+            let mut client = server.connect();
+            std::thread::spawn(move || {
+                let mut pipeline = redis::pipe();
+                for _ in 0..16 {
+                    let check = pipeline.cmd("RL.MCHECK").arg(2);
+                    check
+                        .arg(format!("a{{{number}}}"))
+                        .arg(format!("b{{{number}}}"));
+                    check.arg(limit).arg("1h").arg(limit).arg("2h");
+                }
+                for round in 0..100 {
+                    let replies: Vec<[[i64; 5]; 2]> = pipeline.query(&mut client).unwrap();
+                    for (reply, at) in replies.iter().zip(1..) {
+                        let left = limit - round * 16 - at;
+                        assert_eq!([reply[0][2], reply[1][2]], [left, left]);
+                    }
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|each| each.join().unwrap());
+    let mut client = server.connect();
+    let reads = crate::harness::nodes::info(&mut client, "io_threaded_reads_processed").unwrap();
+    assert_ne!(reads, "0");
+    client.refused("RL.MCHECK 2 a b 5 1h 5 1h");
 }

@@ -6,9 +6,9 @@ use std::marker::PhantomData;
 /// Proof that the server has called the module and waits for it: whoever runs module code holds the server's lock, so
 /// there is no other thread that could have one, too.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Inside<'a>(PhantomData<*const &'a ()>);
+pub(crate) struct MainThread<'a>(PhantomData<*const &'a ()>);
 
-impl Inside<'_> {
+impl MainThread<'_> {
     /// # Safety
     /// The server has called the module, and the proof does not outlive the call. Nor does it leave the thread, which
     /// the compiler sees to.
@@ -17,20 +17,20 @@ impl Inside<'_> {
     }
 }
 
-/// A value for those inside. Locks would let nobody wait, and yet take longer than what is done with the value.
+/// A value for the main thread. Locks would let nobody wait, and yet take longer than what is done with the value.
 #[derive(Debug)]
-pub(crate) struct Guarded<T>(RefCell<T>);
+pub(crate) struct MainThreadCell<T>(RefCell<T>);
 
 // SAFETY: the value is reached only with a proof that no other thread can reach it, and may go from one to the next.
-unsafe impl<T: Send> Sync for Guarded<T> {}
+unsafe impl<T: Send> Sync for MainThreadCell<T> {}
 
-impl<T> Guarded<T> {
+impl<T> MainThreadCell<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(RefCell::new(value))
     }
 
     /// Hands out the value; `None` where it is handed out already, further up in the same call.
-    pub(crate) fn with<R>(&self, _: Inside<'_>, touch: impl FnOnce(&mut T) -> R) -> Option<R> {
+    pub(crate) fn with<R>(&self, _: MainThread<'_>, touch: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.0
             .try_borrow_mut()
             .ok()
