@@ -55,6 +55,8 @@ from django.views.generic import View
 from django_ratelimit.core import get_usage
 from django_ratelimit.decorators import ratelimit
 
+from redis_ratelimit.django import http_headers
+
 DJANGO_REDIS = "django_redis.cache.RedisCache"
 DJANGO = "django.core.cache.backends.redis.RedisCache"
 # Servers on a busy machine take their time.
@@ -78,7 +80,7 @@ def using(entry: dict[str, Any], **others: Any) -> Iterator[None]:
 
 
 def too_many(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return HttpResponse("later", status=429)
+    return HttpResponse("later", status=429, headers=http_headers(request))
 
 
 @ratelimit(key="ip", rate="3/m")

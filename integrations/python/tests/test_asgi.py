@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 
-from redis_ratelimit import ArgumentError, AsyncRateLimiter, ConfigurationError, UnavailableError, outage
+from redis_ratelimit import ArgumentError, AsyncRateLimiter, ConfigurationError, UnavailableError, asgi, outage
 from redis_ratelimit.asgi import Pattern, RateLimitMiddleware, route_path
 
 
@@ -269,10 +269,23 @@ async def test_clients_are_told_apart_by_address(server: Server, limiter: AsyncR
         async with client(app) as http:
             await http.get("/", headers=forwarded)
     assert sorted(server.admin.keys()) == ["rl:behind:*:2001%3Adb8%3A1%3A%3A/48", "rl:direct:*:192.0.2.1"]
-    server.admin.flushall()
-    # On a unix socket.
-    await direct(http_scope(client=None), silence, noted([]))
-    assert server.admin.keys() == ["rl:direct:*:unknown"]
+
+
+async def test_clients_that_nobody_can_tell_apart_are_told_once(
+    server: Server, limiter: AsyncRateLimiter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As behind a proxy, on a unix socket."""
+    asgi._warn_of_unknown_addresses.cache_clear()
+    forwarded = [(b"x-forwarded-for", b"192.0.2.1")]
+    direct = RateLimitMiddleware(hello, "9/m", limiter=limiter, scope="direct")
+    behind = RateLimitMiddleware(hello, "9/m", limiter=limiter, scope="behind", trusted_proxies=1)
+    await behind(http_scope(client=None, headers=forwarded), silence, noted([]))
+    assert not caplog.records
+    for _ in range(3):
+        await direct(http_scope(client=None, headers=forwarded), silence, noted([]))
+    [warning] = caplog.records
+    assert "all of them count as one client, unless trusted_proxies" in warning.getMessage()
+    assert sorted(server.admin.keys()) == ["rl:behind:*:192.0.2.1", "rl:direct:*:unknown"]
 
 
 async def test_a_key_of_ones_own(server: Server, limiter: AsyncRateLimiter) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +20,16 @@ from test_outages import configured, key_forbidden, killed, loading, password_ch
 
 # After the settings.
 import django_ratelimit  # isort: skip
+from django.contrib.auth.models import AnonymousUser  # isort: skip
 from django.core.cache import caches as django_caches  # isort: skip
 from django.core.checks import run_checks  # isort: skip
 from django.core.exceptions import ImproperlyConfigured  # isort: skip
 from django.test import AsyncClient, Client, RequestFactory, override_settings  # isort: skip
 from django_ratelimit import core  # isort: skip
 from django_ratelimit.core import get_usage, is_ratelimited  # isort: skip
-from redis_ratelimit import unusable  # isort: skip
-from redis_ratelimit.django import takeover  # isort: skip
+from rest_framework.request import Request  # isort: skip
+from redis_ratelimit import client_ip, unusable  # isort: skip
+from redis_ratelimit.django import decided, http_headers, takeover  # isort: skip
 from redis_ratelimit.django.connection import limiter  # isort: skip
 
 BACKENDS = pytest.mark.parametrize("backend", [DJANGO_REDIS, DJANGO], ids=["django-redis", "Django's own"])
@@ -89,6 +94,99 @@ def test_a_refused_request_is_answered_by_the_view_for_it(site: Client) -> None:
     refused = site.get("/")
     assert (refused.status_code, refused.content) == (429, b"later")
     assert site.get("/", REMOTE_ADDR="192.0.2.9").status_code == 200
+
+
+def test_the_view_for_it_can_say_when_to_come_back(site: Client) -> None:
+    assert statuses(site, "/", 3) == [200, 200, 200]
+    headers = site.get("/").headers
+    assert 50 < int(headers["Retry-After"]) <= 60
+    assert headers["X-RateLimit-Limit"] == "3"
+    assert headers["X-RateLimit-Remaining"] == "0"
+    assert headers["RateLimit-Policy"] == '"django_project.home";q=3;w=60'
+    # Of several decorators, that which refused.
+    for _ in range(6):
+        headers = site.post("/login", {"email": "ann@example.org"}).headers
+    assert 50 < int(headers["Retry-After"]) <= 60
+    assert headers["X-RateLimit-Limit"] == "5"
+
+
+def test_headers_are_of_what_was_decided_about_a_request(site: Client, server: Server) -> None:
+    request = factory.get("/")
+    assert http_headers(request) == {}
+    is_ratelimited(request, group="unused", key="ip", rate="5/m")
+    assert http_headers(request) == {}
+    is_ratelimited(request, group="a:\u00e9", key="ip", rate="2/m", increment=True)
+    is_ratelimited(request, group="b", key="ip", rate="1/h", increment=True)
+    for _ in range(2):
+        # A look, and a count: one limit.
+        is_ratelimited(request, group="b", key="ip", rate="1/h")
+        is_ratelimited(request, group="b", key="ip", rate="1/h", increment=True)
+    assert [row.level for row in decided(request)] == ["a:?", "b"]
+    headers = http_headers(request, reset="delta")
+    assert headers["RateLimit-Policy"] == '"a:?";q=2;w=60, "b";q=1;w=3600'
+    assert 3500 < int(headers["Retry-After"]) <= 3600
+    # Of nothing there is never more.
+    is_ratelimited(request, group="c", key="ip", rate="0/d", increment=True)
+    assert http_headers(request)["Retry-After"] == "86400"
+    request = factory.get("/")
+    is_ratelimited(request, group="c", key="ip", rate="0/2m")
+    assert http_headers(request) == {"Retry-After": "120"}
+    # REST framework wraps requests.
+    assert http_headers(Request(request)) == {"Retry-After": "120"}
+
+
+def made(name: str) -> Any:
+    """A module with views of the same names as another one's."""
+    module = types.ModuleType(name)
+    source = """
+from django.views.generic import View
+from django.http import HttpResponse
+from django.utils.decorators import method_decorator
+from django_ratelimit.decorators import ratelimit
+from rest_framework.decorators import api_view, throttle_classes
+from rest_framework.response import Response
+
+class Answer(View):
+    def get(self, request):
+        return HttpResponse("welcome")
+
+@method_decorator(ratelimit(key="ip", rate="1/m"), name="dispatch")
+class Login(Answer):
+    pass
+
+class Outer:
+    class Logout(Answer):
+        pass
+
+limit = ratelimit(key="ip", rate="1/m")
+around = [limit(view.as_view()) for view in (Answer, Outer.Logout)]
+
+@api_view()
+@throttle_classes([])
+def first(request):
+    return Response("welcome")
+
+@api_view()
+@throttle_classes([])
+def second(request):
+    return Response("welcome")
+
+around += [limit(first), limit(second)]
+"""
+    exec(source, vars(module))
+    return module
+
+
+def test_views_of_one_name_count_for_themselves(site: Client, server: Server) -> None:
+    for name in ("shop", "office"):
+        module = made(name)
+        for view in (module.Login.as_view(), *module.around):
+            view(factory.get("/"))
+    assert set(server.admin.keys()) == {
+        f"rl:{name}.{view}:127.0.0.1:1/1m"
+        for name in ("shop", "office")
+        for view in ("Login.View.dispatch", "Answer", "Outer.Logout", "first", "second")
+    }
 
 
 def test_views_that_do_not_block_are_told(site: Client) -> None:
@@ -203,6 +301,7 @@ def test_prefix_and_hash(site: Client, server: Server) -> None:
         ({"RATELIMIT_IP_META_KEY": "HTTP_X_REAL_IP"}, "192.0.2.7"),
         ({"RATELIMIT_IP_META_KEY": "HTTP_X_REAL_IP", "RATELIMIT_IPV4_MASK": 24}, "192.0.2.0"),
         ({"RATELIMIT_IP_META_KEY": lambda request: request.headers["x-real-ip"]}, "192.0.2.7"),
+        ({"RATELIMIT_IP_META_KEY": lambda request: client_ip("2001:db8:1:2::3")}, "2001%3Adb8%3A1%3A2%3A%3A"),
     ],
 )
 def test_addresses(site: Client, server: Server, settings: dict[str, Any], expected: str) -> None:
@@ -210,6 +309,62 @@ def test_addresses(site: Client, server: Server, settings: dict[str, Any], expec
     with override_settings(**settings):
         get_usage(request, group="g", key="ip", rate="5/m", increment=True)
     assert server.admin.keys() == [f"rl:g:{expected}:5/1m"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("192.0.2.5:8080", "192.0.2.5"),
+        ("[2001:db8:1:2::3]:443", "2001%3Adb8%3A1%3A2%3A%3A"),
+        ("[2001:db8:1:2::3]", "2001%3Adb8%3A1%3A2%3A%3A"),
+        # Of a server that listens to both kinds. Its network, /64, would be that of all of them.
+        ("::ffff:192.0.2.5", "192.0.2.5"),
+        ("fe80::1%eth0", "fe80%3A%3A"),
+    ],
+)
+@pytest.mark.parametrize("key", ["ip", "user_or_ip"])
+def test_addresses_as_servers_write_them(key: str, address: str, expected: str, site: Client, server: Server) -> None:
+    request = factory.get("/", REMOTE_ADDR=address)
+    request.user = AnonymousUser()
+    get_usage(request, group="g", key=key, rate="5/m", increment=True)
+    assert server.admin.keys() == [f"rl:g:{expected}:5/1m"]
+
+
+@pytest.mark.parametrize("address", ["", "unix:", "unix:/run/shop.sock", "unknown", "192.0.2.5, 198.51.100.1"])
+def test_what_is_no_address_is_told_with_the_way_out(address: str, site: Client, server: Server) -> None:
+    """All clients as one would lock each other out."""
+    request = factory.get("/", REMOTE_ADDR=address, HTTP_X_REAL_IP=address)
+    for settings in (
+        {},
+        {"RATELIMIT_IP_META_KEY": "HTTP_X_REAL_IP"},
+        {"RATELIMIT_IP_META_KEY": "HTTP_X_MISSING"},
+        {"RATELIMIT_IP_META_KEY": lambda request: address},
+    ):
+        with (
+            override_settings(**settings),
+            pytest.raises(ImproperlyConfigured, match=r"RATELIMIT_IP_META_KEY.*client_ip\(\) with trusted_proxies"),
+        ):
+            get_usage(request, group="g", key="ip", rate="5/m", increment=True)
+    assert server.admin.dbsize() == 0
+
+
+def test_the_functions_of_the_readme(site: Client, server: Server) -> None:
+    text = Path(__file__).parent.with_name("README.md").read_text()
+    section = text.partition("\n## django-ratelimit\n")[2].partition("\n## ")[0]
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    request = factory.get("/", REMOTE_ADDR="", HTTP_X_FORWARDED_FOR="6.6.6.6, 192.0.2.7:8080")
+    with override_settings(RATELIMIT_IP_META_KEY=names["address"]):
+        for _ in range(2):
+            get_usage(request, group="g", key="ip", rate="1/m", increment=True)
+    assert server.admin.keys() == ["rl:g:192.0.2.7:1/1m"]
+    pages = {"django.template.loaders.locmem.Loader": {"429.html": "later"}}
+    backend = "django.template.backends.django.DjangoTemplates"
+    with override_settings(TEMPLATES=[{"BACKEND": backend, "OPTIONS": {"loaders": list(pages.items())}}]):
+        refused = names["too_many_requests"](request, None).render()
+    assert (refused.status_code, refused.content) == (429, b"later")
+    assert 50 < int(refused.headers["Retry-After"]) <= 60
 
 
 def test_another_cache_than_the_default(server: Server) -> None:

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django_project import DJANGO, DJANGO_REDIS, cache, using
@@ -22,6 +24,7 @@ from django.core.checks import run_checks  # isort: skip
 from django.core.cache import caches  # isort: skip
 from django.core.exceptions import ImproperlyConfigured  # isort: skip
 from django.test import Client, override_settings  # isort: skip
+from django.utils.translation import gettext_lazy  # isort: skip
 from rest_framework import throttling  # isort: skip
 from rest_framework.request import Request  # isort: skip
 from rest_framework.settings import api_settings  # isort: skip
@@ -266,6 +269,31 @@ def test_the_methods_to_override_are_those_of_the_framework(site: Client, server
     assert [ask(Custom()) for _ in range(3)] == [True, True, False]
     assert told == ["success", "success", "failure"]
     assert server.admin.keys() == ["rl:throttle:mine:custom_mine_%7Ba%7D%3A127.0.0.1:15m"]
+
+
+@pytest.mark.parametrize(
+    ("ident", "expected"),
+    [
+        ("ann", "ann"),
+        (b"ann", "ann"),
+        ("j\u00fcrgen", "j\u00fcrgen"),
+        (42, "42"),
+        (4.5, "4.5"),
+        (True, "True"),
+        (UUID(int=7), str(UUID(int=7))),
+        (("ann", 3), "('ann', 3)"),
+        (gettext_lazy("a text"), "a text"),
+        (date(2026, 1, 2), "2026-01-02"),
+    ],
+    ids=str,
+)
+def test_a_key_may_be_whatever_the_framework_takes(ident: Any, expected: str, site: Client, server: Server) -> None:
+    class Mine(Ten):
+        def get_cache_key(self, request: Request, view: Any) -> Any:
+            return ident
+
+    assert [ask(Mine()) for _ in range(11)] == [True] * 10 + [False]
+    assert server.admin.keys() == [f"rl:throttle:{expected}:1h"]
 
 
 def test_nobody_is_limited_without_a_key(site: Client, server: Server) -> None:

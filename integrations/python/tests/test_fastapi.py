@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from redis_ratelimit import ArgumentError, AsyncRateLimiter, ConfigurationError, Decision, UnavailableError
 from redis_ratelimit.asgi import RateLimitMiddleware
-from redis_ratelimit.fastapi import RateLimit, RateLimits, TooManyRequests, by_ip, lifespan
+from redis_ratelimit.fastapi import RateLimit, RateLimits, TooManyRequests, by_ip, lifespan, shared_limits
 from redis_ratelimit.multilevel import Level, MultiLevelDecision
 
 
@@ -365,6 +365,64 @@ async def test_the_lifespan_holds_the_limiter_for_mounted_applications_too(start
             assert [(await http.get("/below/")).status_code for _ in range(2)] == [200, 429]
         assert "name=life" in server.run("CLIENT LIST")
     await asyncio.to_thread(eventually, lambda: "name=life" not in server.run("CLIENT LIST"))
+
+
+async def test_limits_that_are_shared_by_name_are_told_at_the_start(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make(scope: str | None = None, **names: str) -> FastAPI:
+        limit = Depends(RateLimit("1/m", scope=scope))
+
+        def router() -> APIRouter:
+            made = APIRouter()
+
+            @made.get("/login", dependencies=[limit] if names.get("where") == "route" else [])
+            @made.post("/login", dependencies=[limit] if names.get("where") == "route" else [])
+            async def login() -> None: ...
+
+            return made
+
+        app, below, one = FastAPI(lifespan=lifespan(server.url, timeout=20)), FastAPI(), router()
+        if names.get("where") == "route":
+            app.include_router(one, prefix="/v1")
+            app.include_router(one, prefix="/v2")
+            below.include_router(router())
+            app.mount("/v3", below)
+        else:
+            for version in ("v1", "v2"):
+                apart = Depends(RateLimit("1/m", scope=version))
+                app.include_router(one, prefix=f"/{version}", dependencies=[apart])
+        return app
+
+    async with running(make(where="route")) as called:
+        [warning] = caplog.records
+        assert "router.<locals>.login at /v1/login, /v2/login, /v3/login count together" in warning.getMessage()
+        async with client(called) as http:
+            answers = [(await http.get(f"/{version}/login")).status_code for version in ("v1", "v2", "v3")]
+            assert answers == [200, 429, 429]
+    caplog.clear()
+    server.admin.flushall()
+    # What the warning says, and the way out that the README shows.
+    async with running(make(where="route", scope="login")):
+        assert not caplog.records
+    async with running(make()) as called, client(called) as http:
+        answers = [(await http.get(f"/{version}/login")).status_code for version in ("v1", "v1", "v2", "v2")]
+        assert answers == [200, 429, 200, 429]
+        assert not caplog.records
+
+
+def test_levels_without_a_scope_are_told() -> None:
+    def one(*scopes: str | None) -> list[str]:
+        app = FastAPI()
+        for number, scope in enumerate(scopes):
+            limits = RateLimits(Level("ip", "1/m", key=by_ip()), scope=scope)
+            app.add_api_route(f"/{number}", lambda: None, dependencies=[Depends(limits)])
+            app.add_api_route(f"/{number}/same", lambda: None, dependencies=[Depends(limits)])
+        return shared_limits(app)
+
+    assert one(None) == one("a", "b") == one(None, "b") == []
+    [warning] = one(None, None, "c")
+    assert warning.startswith("2 RateLimits have a level 'ip' and no scope")
 
 
 async def test_policies_apply_while_the_server_is_down(start: Any) -> None:

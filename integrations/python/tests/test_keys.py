@@ -1,6 +1,7 @@
 """Keys built from what users send, and the addresses that they are counted by."""
 
 import re
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -67,11 +68,12 @@ def test_long_parts_are_hashed_and_look_like_no_other_part() -> None:
 
 def test_parts_are_text_bytes_or_whole_numbers() -> None:
     assert key("user", 42, b"\xff") == "rl:user:42:%FF"
+    assert key("user", UUID(int=7)) == f"rl:user:{UUID(int=7)}"
     assert key() == "rl"
     assert key("a", prefix="") == "a"
     assert key("a", prefix="{rl}") == "{rl}:a"
     for part in (None, 1.5, True, ["a"]):
-        with pytest.raises(ArgumentError, match="str, bytes or int"):
+        with pytest.raises(ArgumentError, match="str, bytes, int or UUID"):
             key(part)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="hash tag"):
         key("a", tag="")

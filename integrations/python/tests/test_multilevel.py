@@ -148,7 +148,7 @@ def test_a_value_that_is_missing_is_a_mistake(server: Server, limiters: Blocking
         with pytest.raises(ArgumentError, match="has no key"):
             limits.check(subject)
     for value in (1.5, True, ["ann"]):
-        with pytest.raises(ArgumentError, match="must be str, bytes, int, or None"):
+        with pytest.raises(ArgumentError, match="must be str, bytes, int, UUID, or None"):
             limits.check({"ip": "192.0.2.1", "user": value})
     assert server.admin.dbsize() == 0
 

@@ -5,6 +5,7 @@ app = RateLimitMiddleware(app, {"POST /login": "5/m", "/api/*": "100/m; 2000/h"}
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import re
@@ -15,7 +16,7 @@ from weakref import WeakValueDictionary
 from .aio import AsyncRateLimiter
 from .decision import Decision
 from .errors import ArgumentError, ConfigurationError
-from .keys import client_ip
+from .keys import UNKNOWN, client_ip
 from .keys import key as build_key
 from .multilevel import LevelDecision, Value, http_headers
 from .policy import Policy, checked
@@ -46,7 +47,18 @@ def client_address(scope: Scope, *, trusted_proxies: int = 0, ipv6_prefix: int =
     forwarded = [
         value.decode("latin-1") for name, value in scope.get("headers", ()) if name.lower() == b"x-forwarded-for"
     ]
-    return client_ip(peer[0] if peer else None, forwarded, trusted_proxies=trusted_proxies, ipv6_prefix=ipv6_prefix)
+    address = client_ip(peer[0] if peer else None, forwarded, trusted_proxies=trusted_proxies, ipv6_prefix=ipv6_prefix)
+    if address == UNKNOWN:
+        _warn_of_unknown_addresses()
+    return address
+
+
+@functools.cache
+def _warn_of_unknown_addresses() -> None:
+    _logger.warning(
+        "the server does not say where requests come from, as behind a proxy on a unix socket: all of them count as "
+        "one client, unless trusted_proxies says how many proxies set X-Forwarded-For"
+    )
 
 
 def route_path(scope: Scope, root_path: str | None = None) -> str:

@@ -96,7 +96,8 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
             return self.throttle_failure()
         window = str(rate).partition("/")[2]
         scope = [str(self.scope)] if self.scope else []
-        self.key = key(*scope, ident, window, prefix=self.key_prefix)
+        # The framework makes text of whatever its classes return: a UUID, a float, a tuple, a text to be translated.
+        self.key = key(*scope, ident if isinstance(ident, str | bytes) else str(ident), window, prefix=self.key_prefix)
         with connection.explained():
             self.decision = self._limiter().check(self.key, rate)
         return self.throttle_success() if self.decision.allowed else self.throttle_failure()

@@ -10,7 +10,8 @@ async def login() -> str: ...
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from .aio import AsyncRateLimiter
 from .asgi import binding_rate, client_address, decided, limiter_of, quota_name
@@ -35,6 +37,7 @@ Key: TypeAlias = Callable[[HTTPConnection], Value | Awaitable[Value]]
 Cost: TypeAlias = int | Callable[[HTTPConnection], int | Awaitable[int]]
 """What a request costs, or a function of the connection, asynchronous or not, that says it. 0: it is not limited."""
 
+_logger = logging.getLogger("redis_ratelimit")
 _LIMITS = "redis_ratelimit.limits"
 # What a WebSocket is refused with before it is open: the server answers with 403.
 _POLICY_VIOLATION = 1008
@@ -61,11 +64,14 @@ def lifespan(
 
     ``FastAPI(lifespan=lifespan("redis://localhost"))``, or inside one of your own: ``async with lifespan(url)(app):``.
     It is ``app.state.rate_limiter``, and ``request.state.rate_limiter`` in applications mounted below. The arguments
-    are those of `AsyncRateLimiter.from_url`.
+    are those of `AsyncRateLimiter.from_url`. At start a warning is logged for each limit that several routes share only
+    because they have one name.
     """
 
     @asynccontextmanager
     async def span(app: Starlette) -> AsyncIterator[dict[str, AsyncRateLimiter]]:
+        for warning in shared_limits(app):
+            _logger.warning("%s", warning)
         async with AsyncRateLimiter.from_url(url, policy=policy, **options) as limiter:
             app.state.rate_limiter = limiter
             yield {"rate_limiter": limiter}
@@ -125,7 +131,8 @@ class RateLimit(_Dependency):
 
     `scope` says what is counted together. By default that is the endpoint, by its qualified name, and several limits on
     one endpoint count for themselves; so a limit on a router is one for each of its endpoints. With a scope of its own,
-    such as ``"api"``, everything with this scope is one. Functions made in a loop have the same name: give them scopes.
+    such as ``"api"``, everything with this scope is one. Functions made in a loop have the same name, and a router that
+    is included twice has its endpoints twice: give them scopes. `lifespan` logs a warning.
     Keys are ``rl:<scope>:<value>``; `prefix` replaces their first part.
 
     `limiter` is by default the one in ``state.rate_limiter``, see `lifespan`. `policy` replaces its policy: ``raise``
@@ -224,8 +231,9 @@ class RateLimits(_Dependency):
         def levels_on(limiter: Any) -> AsyncMultiLevelLimiter:
             return AsyncMultiLevelLimiter(limiter, levels, scope=scope, shard=shard, atomic=atomic, prefix=prefix)
 
+        self._scope = scope
         # Refuses now what does not go together.
-        levels_on(None)
+        self.levels: tuple[Level, ...] = levels_on(None).levels
         self._levels_on = levels_on
         self._made: tuple[AsyncRateLimiter, AsyncMultiLevelLimiter] | None = None
         self.__signature__ = inspect.Signature([_CONNECTION, _RESPONSE])
@@ -243,10 +251,65 @@ class RateLimits(_Dependency):
 
 def _endpoint(connection: HTTPConnection) -> str:
     """Return the qualified name of what answers the request."""
-    endpoint = connection.scope.get("endpoint")
+    name = _qualified_name(connection.scope.get("endpoint"))
+    if name is None:
+        raise ArgumentError("a RateLimit that is not called for an endpoint needs a scope")
+    return name
+
+
+def _qualified_name(endpoint: Any) -> str | None:
     while isinstance(endpoint, functools.partial):
         endpoint = endpoint.func
     name = getattr(endpoint, "__qualname__", None)
-    if name is None:
-        raise ArgumentError("a RateLimit that is not called for an endpoint needs a scope")
-    return f"{endpoint.__module__}.{name}"
+    return None if name is None else f"{endpoint.__module__}.{name}"
+
+
+def shared_limits(app: Any) -> list[str]:
+    """Say which limits without a scope several routes share, because their names are equal.
+
+    As when a router is included twice, when functions are made in a loop, or with two `RateLimits` that have a level of
+    one name.
+    """
+    paths: dict[str, set[str]] = {}
+    levels: dict[str, set[RateLimits]] = {}
+    for path, endpoint, calls in _limited_routes(app, ""):
+        for call in calls:
+            if isinstance(call, RateLimit) and call._scope is None:
+                paths.setdefault(_qualified_name(endpoint) or "", set()).add(path)
+            elif isinstance(call, RateLimits) and call._scope is None:
+                for level in call.levels:
+                    levels.setdefault(level.name, set()).add(call)
+    return [
+        f"the limits of {name} at {', '.join(sorted(found))} count together, since they have one name: "
+        "give each a RateLimit with a scope of its own, or one scope to all"
+        for name, found in paths.items()
+        if len(found) > 1
+    ] + [
+        f"{len(found)} RateLimits have a level {name!r} and no scope, so they count together: give them scopes"
+        for name, found in levels.items()
+        if len(found) > 1
+    ]
+
+
+def _limited_routes(app: Any, prefix: str) -> Iterator[tuple[str, Any, list[Any]]]:
+    """Yield the path, the endpoint and the dependencies of each route of FastAPI, also in mounted applications."""
+    routes = getattr(app, "routes", None) or ()
+    try:
+        # In newer releases, included routers are routes.
+        from fastapi.routing import iter_route_contexts
+    except ImportError:
+        pass
+    else:
+        routes = iter_route_contexts(routes)
+    for route in routes:
+        path = prefix + (getattr(route, "path", None) or "")
+        dependant = getattr(route, "dependant", None)
+        if dependant is not None:
+            yield path, route.endpoint, _calls(dependant)
+        below = getattr(route, "original_route", route)
+        if isinstance(below, BaseRoute) and getattr(below, "routes", None):
+            yield from _limited_routes(below, path)
+
+
+def _calls(dependant: Any) -> list[Any]:
+    return [call for each in dependant.dependencies for call in (each.call, *_calls(each))]

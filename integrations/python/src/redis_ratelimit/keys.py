@@ -6,9 +6,17 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable
+from typing import TypeAlias
+from uuid import UUID
 
 from .errors import ArgumentError
 
+Part: TypeAlias = str | bytes | int | UUID
+"""What a key is built of."""
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+UNKNOWN = "unknown"
+"""The address of a client of which nobody knows it."""
 LONGEST_PART = 64
 """Bytes: a part that is longer is hashed."""
 
@@ -20,7 +28,7 @@ _ESCAPED = re.compile(r"%([0-9A-F]{2})", re.ASCII)
 _HASHED = re.compile(r"%=[0-9a-f]{40}", re.ASCII)
 
 
-def key(*parts: str | bytes | int, prefix: str = "rl", tag: str | bytes | int | None = None) -> str:
+def key(*parts: Part, prefix: str = "rl", tag: Part | None = None) -> str:
     r"""Build a key of parts: the prefix, the hash tag if there is one, and the parts, with ``:`` between them.
 
     Different parts make different keys, whatever is in them: see `escape`, and `hashed` for those above 64 bytes. The
@@ -43,20 +51,20 @@ def key(*parts: str | bytes | int, prefix: str = "rl", tag: str | bytes | int | 
     return ":".join(found)
 
 
-def _part(value: str | bytes | int) -> str:
+def _part(value: Part) -> str:
     raw = _bytes(value)
     return escape(raw) if len(raw) <= LONGEST_PART else hashed(raw)
 
 
-def _bytes(value: str | bytes | int) -> bytes:
+def _bytes(value: Part) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
         # Lone surrogates, which JSON and WSGI can bring in, must not be an error that a client can cause.
         return value.encode("utf-8", "surrogatepass")
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int | UUID) and not isinstance(value, bool):
         return str(value).encode()
-    raise ArgumentError(f"a part of a key must be str, bytes or int, not {type(value).__name__}")
+    raise ArgumentError(f"a part of a key must be str, bytes, int or UUID, not {type(value).__name__}")
 
 
 def escape(value: str | bytes) -> str:
@@ -134,15 +142,18 @@ def client_ip(
         header = forwarded_for if isinstance(forwarded_for, str) else ",".join(forwarded_for)
         hops = header.split(",")
         if len(hops) >= trusted_proxies:
-            address = _address(hops[-trusted_proxies])
+            address = read_address(hops[-trusted_proxies])
             if address is not None:
                 return _group(address, ipv6_prefix)
-    address = _address(peer or "")
-    return _group(address, ipv6_prefix) if address is not None else (peer or "").strip() or "unknown"
+    address = read_address(peer or "")
+    return _group(address, ipv6_prefix) if address is not None else (peer or "").strip() or UNKNOWN
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Read an address, which proxies write with and without brackets and a port."""
+def read_address(text: str) -> Address | None:
+    """Read an address, which proxies write with and without brackets and a port. IPv4 in IPv6 is IPv4.
+
+    None for what is none.
+    """
     text = text.strip().strip('"')
     bracketed = re.fullmatch(r"\[([^\]]*)\](?::[0-9]+)?", text, re.ASCII)
     if bracketed:
@@ -150,16 +161,15 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     elif re.fullmatch(r"[0-9.]+:[0-9]+", text, re.ASCII):
         text = text.rpartition(":")[0]
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
-def _group(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> str:
+def _group(address: Address, prefix: int) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
     # By number, which leaves the scope (fe80::1%eth0) behind.
     network = ipaddress.IPv6Network((int(address), prefix), strict=False)
     return str(network.network_address) if prefix == 128 else str(network)

@@ -51,11 +51,12 @@ from .commands import MAX_TOP
 from .decision import Decision
 from .errors import ArgumentError, ConfigurationError, RateLimitError
 from .info import Info, TopKey, Window
+from .keys import Part
 from .keys import key as build_key
 from .rates import Rate, RateLike, checked_windows, rates
 
 L = TypeVar("L", RateLimiter, AsyncRateLimiter)
-Value: TypeAlias = str | bytes | int | None
+Value: TypeAlias = Part | None
 """What a level counts by, such as an address. None: the level does not apply to this request."""
 
 _logger = logging.getLogger("redis_ratelimit")
@@ -261,7 +262,7 @@ class _MultiLevel(Generic[L]):
         self._prefix = prefix
         self._tag = shard[1:-1] if shard else None
 
-    def keys(self, level: str, value: str | bytes | int) -> tuple[str, ...]:
+    def keys(self, level: str, value: Part) -> tuple[str, ...]:
         """Return the keys of one value of a level: one for each rate, with ``atomic=False`` one for all."""
         return tuple(part.key for part in self._parts_of(self._level(level), value))
 
@@ -283,7 +284,7 @@ class _MultiLevel(Generic[L]):
             for rate in level.rates
         ]
 
-    def _key(self, *parts: str | bytes | int) -> str:
+    def _key(self, *parts: Part) -> str:
         return build_key(*self._before, *parts, prefix=self._prefix, tag=self._tag)
 
     def _own(self, rows: list[TopKey], count: int) -> list[TopKey]:
@@ -304,9 +305,9 @@ class _MultiLevel(Generic[L]):
 
 
 def _checked_value(level: Level, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, (str, bytes, int)):
+    if isinstance(value, bool) or not isinstance(value, Part):
         raise ArgumentError(
-            f"the key of level {level.name!r} must be str, bytes, int, or None if the level does not apply, "
+            f"the key of level {level.name!r} must be str, bytes, int, UUID, or None if the level does not apply, "
             f"not {type(value).__name__}"
         )
 
@@ -373,7 +374,7 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
         decisions = self._limiter.mcheck([(part.key, part.rates[0]) for part in chosen], cost=cost)
         return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
 
-    def info(self, level: str, value: str | bytes | int) -> dict[Rate, Window | None]:
+    def info(self, level: str, value: Part) -> dict[Rate, Window | None]:
         """Return what one value of a level has in use, for each rate (``RL.INFO``); None for nothing.
 
         >>> limits = MultiLevelLimiter(limiter, [Level("ip", "100/m")], scope="search")
@@ -387,7 +388,7 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
         parts = self._parts_of(self._level(level), value)
         return _windows(parts, [self._limiter.info(part.key) for part in parts])
 
-    def reset(self, level: str, value: str | bytes | int) -> int:
+    def reset(self, level: str, value: Part) -> int:
         """Forget one value of a level (``RL.RESET``). Returns how many of its keys there were."""
         if self._unchosen:
             self._choice_is_needed()
@@ -444,12 +445,12 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
         decisions = await self._limiter.mcheck([(part.key, part.rates[0]) for part in chosen], cost=cost)
         return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
 
-    async def info(self, level: str, value: str | bytes | int) -> dict[Rate, Window | None]:
+    async def info(self, level: str, value: Part) -> dict[Rate, Window | None]:
         """As `MultiLevelLimiter.info`."""
         parts = self._parts_of(self._level(level), value)
         return _windows(parts, [await self._limiter.info(part.key) for part in parts])
 
-    async def reset(self, level: str, value: str | bytes | int) -> int:
+    async def reset(self, level: str, value: Part) -> int:
         """As `MultiLevelLimiter.reset`."""
         if self._unchosen:
             self._choice_is_needed()

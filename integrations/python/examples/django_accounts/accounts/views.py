@@ -3,9 +3,12 @@ from django.contrib.auth import login as log_in
 from django.contrib.auth import views as auth_views
 from django.contrib.auth.decorators import login_required
 from django.shortcuts import redirect, render
+from django.template.response import TemplateResponse
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django_ratelimit.decorators import ratelimit
+
+from redis_ratelimit.django import http_headers
 
 from .forms import LoginForm, RegisterForm, ResendForm, SettingsForm, VerifyForm
 
@@ -83,4 +86,4 @@ def settings(request):
 
 def too_many_requests(request, exception):
     """What `RATELIMIT_VIEW` names."""
-    return render(request, "accounts/429.html", status=429)
+    return TemplateResponse(request, "accounts/429.html", status=429, headers=http_headers(request))

@@ -1,7 +1,7 @@
 """What `django_ratelimit.core.get_usage` does, decided by the server in one command.
 
-Who is counted (`key`, the IP settings), for what (`group`, `method`) and how often (`rate`) is read by
-django-ratelimit's own code, so it means what it always meant. The count is not in the cache: see `get_usage`.
+What a rate, a method and the keys ``get:``, ``post:`` and ``header:`` mean is said by django-ratelimit's own code. The
+count is not in the cache: see `get_usage`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ from django.utils.module_loading import import_string
 from django_ratelimit import ALL, core
 
 from .. import keys
+from ..asgi import quota_name
 from ..decision import Decision
+from ..multilevel import LevelDecision
 from ..policy import CLOSED_RETRY_AFTER_MS
 from ..rates import Rate
 from ..unusable import usable
 from . import connection
+from .address import client_network, user_or_network
+from .decided import note, note_never
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +80,16 @@ def get_usage(
         raise ImproperlyConfigured("the period of a rate limit must be greater than 0")
     value = _value(key, group, request)
     if limit <= 0:
+        note_never(request, period)
         return Usage(count=1, limit=limit, should_limit=True, time_left=period)
     checked = usable(limit, period, f"group {group!r} of django-ratelimit")
     if checked is None:
+        note_never(request, period)
         return Usage(count=limit + 1, limit=limit, should_limit=True, time_left=period)
-    decision = _ask(_key(group, value, checked, method), checked, increment)
+    name = _key(group, value, checked, method)
+    decision = _ask(name, checked, increment)
+    if decision is not None:
+        note(request, LevelDecision(quota_name(group), checked, name, decision))
     if decision is None:
         return Usage(count=0, limit=limit, should_limit=False, time_left=0)
     if decision.degraded:
@@ -100,12 +109,26 @@ def _ask(name: str, rate: Rate, increment: bool) -> Decision | None:
 
 
 def _name(fn: Any) -> str:
-    """Return the name of a view, ``shop.views.login``; a bound method is named after its object's class, too."""
+    """Return the name of a view, ``shop.views.login``.
+
+    Class-based views are named after their class, and the method that is limited, which may be inherited:
+    ``shop.views.Login.View.dispatch``. What `as_view` returns is the class: all of them have the same name.
+    """
     while isinstance(fn, functools.partial):
         fn = fn.func
+    view_class = getattr(fn, "view_class", None)
+    if view_class is not None:
+        return _class_name(view_class)
     owner = getattr(fn, "__self__", None)
-    parts = [fn.__module__, type(owner).__name__ if owner is not None else "", fn.__qualname__]
-    return ".".join(part for part in parts if part)
+    if owner is None:
+        return f"{fn.__module__}.{fn.__qualname__}"
+    return f"{_class_name(owner if isinstance(owner, type) else type(owner))}.{fn.__qualname__}"
+
+
+def _class_name(found: type) -> str:
+    # REST framework makes a class of each function, and gives it the function's name, but no qualified one.
+    name = found.__qualname__ if found.__qualname__.endswith(found.__name__) else found.__name__
+    return f"{found.__module__}.{name}"
 
 
 def _rate(rate: Any, group: str, request: HttpRequest) -> tuple[int, int] | None:
@@ -124,14 +147,21 @@ def _rate(rate: Any, group: str, request: HttpRequest) -> tuple[int, int] | None
     return limit, period
 
 
+_SIMPLE_KEYS: dict[str, Callable[[HttpRequest], str]] = {
+    "ip": client_network,
+    "user": lambda request: str(request.user.pk),
+    "user_or_ip": user_or_network,
+}
+
+
 def _value(key: Any, group: str, request: HttpRequest) -> Any:
     """Return what the key says of the request."""
     if not key:
         raise ImproperlyConfigured("a rate limit needs a key")
     if callable(key):
         return key(group, request)
-    if key in core._SIMPLE_KEYS:
-        return core._SIMPLE_KEYS[key](request)
+    if key in _SIMPLE_KEYS:
+        return _SIMPLE_KEYS[key](request)
     accessor, colon, name = key.partition(":")
     if colon and accessor in core._ACCESSOR_KEYS:
         return core._ACCESSOR_KEYS[accessor](request, name)
