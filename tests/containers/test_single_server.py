@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from stack import Stack, eventually
+from stack import Stack, docker, eventually, run
 
 # What a first caller is answered.
 FIRST_OF_THREE = "1\n3\n2\n0\n60000\n"
@@ -91,6 +92,35 @@ def test_nothing_but_the_named_port_and_the_documented_memory(stack: Stack) -> N
         "appendfsync": "everysec",
     }
     assert {name: found[name] for name in wanted} == wanted
+
+
+def test_an_upgrade_replaces_the_container_and_keeps_limits_and_blocks(server_image: str) -> None:
+    name = f"rl-test-{secrets.token_hex(4)}"
+    docker("tag", server_image, name)
+    stack = Stack(RATELIMIT_IMAGE=name)
+    try:
+        stack.read("docs/containers.md", "compose-up")
+        with client(stack, "change-me") as before:
+            eventually(lambda: answers(before), "the server answers")
+            assert before.execute_command("RL.CHECK", "kept", 3, "1h", "COST", 2)[:3] == [2, 3, 1]
+            assert [before.execute_command("RL.CHECK", "blocked", 1, "1h", "BLOCK", "2h")[0] for _ in range(2)] == [
+                1,
+                0,
+            ]
+        keys = ["kept", "blocked"]
+        states, old = stack.states("redis", keys), stack.inspect("redis", "{{.Image}}")
+        # The new release.
+        run("docker", "build", "--tag", name, "-", stdin=None, input=f"FROM {server_image}\nLABEL release={name}\n")
+        stack.read("docs/containers.md", "compose-upgrade")
+        assert stack.inspect("redis", "{{.Image}}") != old
+        with client(stack, "change-me") as after:
+            eventually(lambda: answers(after), "the server answers")
+            assert stack.states("redis", keys) == states
+            assert [after.execute_command("RL.CHECK", "kept", 3, "1h")[0] for _ in range(2)] == [1, 0]
+            assert after.execute_command("RL.PEEK", "blocked")[3] > 3_600_000
+    finally:
+        stack.close()
+        docker("image", "rm", "--force", name, check=False)
 
 
 # The last: the password stays.
