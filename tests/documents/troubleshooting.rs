@@ -215,7 +215,7 @@ fn a_failed_snapshot_is_quoted_as_it_is_said() {
 
 #[test]
 fn keys_of_several_slots_are_refused_as_it_is_quoted() {
-    let server = Setup::new().start_cluster_node();
+    let server = Server::start_cluster_node(Setup::new);
     let mut client = server.connect();
     refused(&mut client, "RL.MCHECK 2 a b 5 1m 5 1m", "CROSSSLOT ");
 }

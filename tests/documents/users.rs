@@ -115,8 +115,8 @@ fn clients_connect_as_every_user_that_is_shown_to_any_database() {
 
 #[test]
 fn clients_of_a_cluster_connect_as_the_application_with_what_is_said_to_be_added() {
-    let bus = free_port().to_string();
     let node = Node::start_with(|| {
+        let bus = free_port().to_string();
         Setup::new().arguments(["--cluster-enabled", "yes", "--cluster-port", &bus])
     });
     let mut admin = node.connect();

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::harness::features::skip;
 use crate::harness::nodes::{Cluster, Node, client, id, slot};
-use crate::harness::{Ask, Setup, eventually};
+use crate::harness::{Ask, Server, Setup, eventually};
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr};
 use redis::{Connection, ConnectionLike, RedisResult, Value};
 
@@ -514,7 +514,7 @@ fn atomic_slot_migration_under_load_loses_no_state() {
 #[test]
 fn with_io_threads_the_keys_of_every_call_are_found() {
     let threads = ["--io-threads", "4", "--io-threads-do-reads", "yes"];
-    let server = Setup::new().arguments(threads).start_cluster_node();
+    let server = Server::start_cluster_node(|| Setup::new().arguments(threads));
     let limit = 4_000_000_000_i64;
     let clients: Vec<_> = (0..12)
         .map(|number| {

@@ -182,7 +182,7 @@ fn keys_that_name_other_parameters_store_them_when_denied() {
 
 #[test]
 fn in_a_cluster_keys_of_different_slots_are_refused_by_the_server() {
-    let server = Setup::new().start_cluster_node();
+    let server = Server::start_cluster_node(Setup::new);
     let mut client = server.connect();
     assert!(
         client

@@ -467,10 +467,20 @@ pub fn aof(server: &Server) -> String {
     String::from_utf8_lossy(&aof_bytes(server)).into_owned()
 }
 
-impl Setup {
-    /// Starts a cluster of one node, which has all slots, and waits until it serves them.
-    pub fn start_cluster_node(self) -> Server {
-        let server = self.arguments(["--cluster-enabled", "yes"]).start();
+impl Server {
+    /// A cluster of one node that is set up so, which has all slots and serves them.
+    pub fn start_cluster_node(setup: impl Fn() -> Setup) -> Self {
+        let node = || setup().arguments(["--cluster-enabled", "yes"]);
+        let server = match container::image() {
+            Some(_) => node().start(),
+            // A port of its own for the other nodes that there are not. Else all would want 10000.
+            None => eventually("a port that stays free", || {
+                let port = nodes::free_port().to_string();
+                node()
+                    .arguments(["--bind", "127.0.0.1", "--cluster-port", &port])
+                    .start_on_port()
+            }),
+        };
         let mut client = server.connect();
         client.ask("CLUSTER ADDSLOTSRANGE 0 16383");
         eventually("a cluster that is up", || {
