@@ -19,8 +19,7 @@ const EIGHT: [&str; 2] = [
 #[derive(Clone, Copy)]
 struct Workload {
     name: &'static str,
-    /// `{key}` stands for the key; `{eight}` as above; `{ten}` and `{hundred}` for as many keys, and limits and windows
-    /// for them.
+    /// `{key}` stands for the key; `{eight}` as above; `{ten}` for as many keys, and limits and windows for them.
     command: &'static str,
     keys: Keys,
     /// How often.
@@ -101,7 +100,6 @@ const GCRA_10_000: &str = "RL.GCRA {key} 10000 1h";
 const MCHECK_2: &str = "RL.MCHECK 2 {key} {key}:b 10000 1h 10000 1h";
 const MCHECK_2_FULL: &str = "RL.MCHECK 2 {key} {key}:b 1 1h 5 1h";
 const MCHECK_10: &str = "RL.MCHECK 10 {ten}";
-const MCHECK_100: &str = "RL.MCHECK 100 {hundred}";
 
 /// With nobody listening: no replica, no append-only file.
 const ALONE: &[Workload] = &[
@@ -139,9 +137,6 @@ const ALONE: &[Workload] = &[
     hot("RL.MCHECK granted, 10 keys, joining", MCHECK_10)
         .after(40, MCHECK_10)
         .only(500),
-    hot("RL.MCHECK granted, 100 keys, joining", MCHECK_100)
-        .after(40, MCHECK_100)
-        .only(100),
     hot("RL.PEEK, 10 groups", "RL.PEEK {key}").after(10, CHECK_10),
     hot("CL.THROTTLE granted", "CL.THROTTLE {key} 10000 10000 3600"),
 ];
@@ -235,10 +230,7 @@ impl Workload {
 
 fn pipeline(command: &str, keys: Keys, calls: u32) -> Pipeline {
     let [eight, windows] = EIGHT;
-    let command = command
-        .replace(eight, windows)
-        .replace("{ten}", &many(10))
-        .replace("{hundred}", &many(100));
+    let command = command.replace(eight, windows).replace("{ten}", &many(10));
     let mut pipeline = redis::pipe();
     for call in 0..calls {
         let number = if keys == Keys::Hot { 0 } else { call };
