@@ -27,7 +27,7 @@ struct Shown {
     rules: String,
 }
 
-/// All of them: what looks like a rule in every line, or span of code, with `-@all`.
+/// All of them: what looks like a rule in every line, span of code or value in quotes with `-@all`.
 fn shown() -> Vec<Shown> {
     let documents = blocks::documents();
     let names = documents.iter().map(|document| document.name.as_str());
@@ -35,7 +35,7 @@ fn shown() -> Vec<Shown> {
     for name in names.chain(CONFIGURATIONS) {
         let text = fs::read_to_string(root().join(name)).unwrap();
         for (line, number) in text.lines().zip(1..) {
-            for span in line.split('`').filter(|span| span.contains("-@all")) {
+            for span in line.split(['`', '"']).filter(|span| span.contains("-@all")) {
                 let rules: Vec<&str> = span
                     .split_whitespace()
                     .filter(|word| word.starts_with(['~', '%', '+', '-']))
