@@ -406,8 +406,19 @@ class Sentinels:
     def fail_over(self) -> None:
         """Make a replica the primary, and wait until the Sentinels and the servers agree on it."""
         before = self.primary
-        # It has to have heard of the replica lately.
-        eventually(lambda: self.sentinels[0].ask("SENTINEL", "FAILOVER", "mymaster"), what="a replica to promote")
+        first, called_off = self.sentinels[0], self.sentinels[0].log.count("-failover-abort")
+
+        def ordered() -> bool:
+            # It has to have heard of the replica lately, also a moment later: else it calls the failover off.
+            nonlocal called_off
+            first.ask("SENTINEL", "FAILOVER", "mymaster")
+            eventually(
+                lambda: first.log.count("-failover-abort") > called_off or first.primary_port() != self._port(before)
+            )
+            aborted, called_off = first.log.count("-failover-abort") > called_off, first.log.count("-failover-abort")
+            return not aborted
+
+        eventually(ordered, what="a replica to promote")
         self.wait_for_another(before)
 
     def wait_for_another(self, before: Server) -> None:
