@@ -480,8 +480,7 @@ fn sentinel_promotes_a_replica_under_load_and_limits_go_on() {
     let promoted = |replicas: &[Node; 2]| {
         let port = sentinels.agreed()?;
         let at = replicas.iter().position(|replica| replica.port() == port)?;
-        let mut client = replicas[at].connect();
-        (info(&mut client, "role").unwrap() == "master").then_some(at)
+        is_primary(connect(port)?).then_some(at)
     };
     let (records, took): (Vec<(bool, Record)>, _) = thread::scope(|scope| {
         let stopping = Stop(&stop);
@@ -545,8 +544,8 @@ fn sentinel_promotes_a_replica_under_load_and_limits_go_on() {
     });
     primary.restart();
     let mut old = eventually("an old primary that follows", || {
-        // It ends its clients' connections when it becomes a replica.
-        let mut old = primary.connect();
+        // It ends its clients' connections when it becomes a replica, also those that are just being made.
+        let mut old = connect(primary.port())?;
         let text = String::from_utf8(bytes(old.ask_bytes(&[b"INFO", b"replication"]).ok()?));
         text.unwrap()
             .contains("master_link_status:up")
