@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use redis_module::raw;
 
 use super::MainThread;
-use super::api;
+use super::api::{self, optional};
 use super::call::{bytes, strings};
 use super::unload;
 
@@ -65,7 +65,7 @@ impl<'a> Load<'a> {
 pub(super) unsafe fn log(ctx: *mut raw::RedisModuleCtx, level: &CStr, text: &str) {
     // SAFETY: the table is written while the module loads and never afterwards. (A server that is too old to have this
     // function is too old for everything else.)
-    let Some(log) = (unsafe { raw::RedisModule_Log }) else {
+    let Some(log) = (unsafe { optional::RedisModule_Log }) else {
         return;
     };
     let text = CString::new(text).unwrap_or_default();
@@ -92,7 +92,7 @@ unsafe extern "C" fn RedisModule_OnLoad(
     {
         return ERR;
     }
-    if let Some(name) = api::missing() {
+    if let Some(name) = api::required::missing() {
         // SAFETY: the context is that of the load.
         unsafe {
             refuse(

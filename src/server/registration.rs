@@ -6,7 +6,7 @@ use std::ptr;
 
 use redis_module::raw;
 
-use super::api::api;
+use super::api::{api, optional};
 use super::{Call, Error, KeyRequest, Load};
 use crate::stats::counters::CommandCounters;
 
@@ -316,11 +316,11 @@ fn list(
 
 fn categorise(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
     // SAFETY: the table is written while the module loads and never afterwards.
-    let Some(set) = (unsafe { raw::RedisModule_SetCommandACLCategories }) else {
+    let Some(set) = (unsafe { optional::RedisModule_SetCommandACLCategories }) else {
         return Ok(());
     };
     // SAFETY: as above.
-    let own_category = unsafe { raw::RedisModule_AddACLCategory }.is_some();
+    let own_category = unsafe { optional::RedisModule_AddACLCategory }.is_some();
     let categories = if own_category {
         spec.categories
     } else {

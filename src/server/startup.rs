@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis_module::raw;
 
 use super::Load;
-use super::api::api;
+use super::api::{api, optional};
 use super::server_info::ServerInfo;
 
 /// A key that was opened for writing counts as modified only where the module says so.
@@ -33,7 +33,7 @@ fn set_options(load: &Load<'_>) {
     let valkey = unsafe { valkey_version(load.ctx) };
     DATABASES_ARE_GUARDED.store(valkey >= Some((9, 1)), Ordering::Relaxed);
     // SAFETY: the table is written while the module loads and never afterwards.
-    if let Some(known) = unsafe { raw::RedisModule_GetModuleOptionsAll } {
+    if let Some(known) = unsafe { optional::RedisModule_GetModuleOptionsAll } {
         // The bits of options do not mean the same everywhere.
         if valkey.is_some() {
             wanted |= VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION;
@@ -67,7 +67,7 @@ pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
 /// Makes the category, unless it is there: a category outlives the module that made it.
 fn add_category(load: &Load<'_>) {
     // SAFETY: the table is written while the module loads and never afterwards.
-    if let Some(add) = unsafe { raw::RedisModule_AddACLCategory } {
+    if let Some(add) = unsafe { optional::RedisModule_AddACLCategory } {
         // SAFETY: the context is that of the load; the server copies the string.
         unsafe { add(load.ctx, CATEGORY.as_ptr()) };
     }

@@ -22,7 +22,7 @@ use std::{ptr, slice};
 
 use redis_module::raw;
 
-use super::api::api;
+use super::api::{api, optional};
 use super::server_info::ServerInfo;
 use super::{Load, startup};
 
@@ -179,7 +179,7 @@ fn is_ours(command: &str) -> bool {
 /// The context is that of an unload.
 unsafe fn users_need_it(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
     // SAFETY: the table is written while the module loads and never afterwards.
-    unsafe { raw::RedisModule_SetCommandACLCategories }?;
+    unsafe { optional::RedisModule_SetCommandACLCategories }?;
     // SAFETY: the context is alive.
     let rules = unsafe { Reply::to(ctx, c"ACL", c"LIST", None) }?;
     rules.texts().any(|user| names_ours(&user)).then(|| {

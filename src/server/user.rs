@@ -6,7 +6,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::Call;
-use super::api::api;
+use super::api::{api, optional};
 
 const IN_A_SCRIPT: c_int = raw::REDISMODULE_CTX_FLAGS_LUA as c_int;
 
@@ -48,7 +48,7 @@ impl<'a> User<'a> {
     /// the server does not show them (before Redis 7.0.6).
     pub(crate) fn may_read_all(&self) -> bool {
         // SAFETY: the table is written while the module loads and never afterwards.
-        let Some(describe) = (unsafe { raw::RedisModule_GetModuleUserACLString }) else {
+        let Some(describe) = (unsafe { optional::RedisModule_GetModuleUserACLString }) else {
             return false;
         };
         // SAFETY: the user is alive.
