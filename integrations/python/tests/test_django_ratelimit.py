@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from servers import RATE_LIMIT_ONLY, Certificates, Sentinels, Server, eventually
 from test_outages import configured, key_forbidden, killed, loading, password_changed, password_wanted, paused
 
 # After the settings.
-import django_ratelimit  # isort: skip
+import django_ratelimit.decorators  # isort: skip
+import redis_ratelimit.django  # isort: skip
 from django.contrib.auth.models import AnonymousUser  # isort: skip
 from django.core.cache import caches as django_caches  # isort: skip
 from django.core.checks import run_checks  # isort: skip
@@ -574,26 +576,80 @@ def test_a_release_that_something_else_has_changed_is_refused(other: Any, monkey
         takeover.take_over()
 
 
-def test_names_that_were_imported_before_the_apps_are_ours_as_well(server: Server) -> None:
-    program = f"""
+# What is imported here is imported before the apps are ready.
+EARLY = """
 import django
 from django.conf import settings
-settings.configure(CACHES={{"default": {cache(server.url)!r}}}, INSTALLED_APPS=["redis_ratelimit.django"])
+settings.configure(CACHES={"default": %r}, INSTALLED_APPS=%r)
+import django_ratelimit.core
 from django_ratelimit.core import get_usage, is_ratelimited
 from django_ratelimit.decorators import ratelimit
+theirs = [get_usage, is_ratelimited, ratelimit]
+code = [function.__code__ for function in theirs]
 @ratelimit(key="ip", rate="5/m")
 def view(request):
     return request.limited
+"""
+
+
+def test_names_that_were_imported_before_the_apps_are_ours_as_well(server: Server) -> None:
+    program = f"""
+{EARLY % (cache(server.url), ["redis_ratelimit.django"])}
+import logging
+logging.basicConfig(format="%(levelname)s %(name)s %(message)s", level="INFO")
 django.setup()
 django.apps.apps.get_app_config("redis_ratelimit").ready()
 from django.test import RequestFactory
 request = RequestFactory().get("/")
 asked = dict(request=request, group="early", key="ip", rate="5/m", increment=True)
 print(view(request), is_ratelimited(**asked), get_usage(**asked)["count"], get_usage.ALL == ratelimit.ALL)
+# No function was altered.
+print([function.__code__ for function in theirs] == code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False 2 True\n"
+    assert done.stdout == "False False 2 True\nTrue\n"
+    assert done.stderr == (
+        "INFO redis_ratelimit redis_ratelimit.django has replaced __main__.get_usage, "
+        "django_ratelimit.checks.SUPPORTED_CACHE_BACKENDS, django_ratelimit.core.get_usage\n"
+    )
     assert set(server.admin.keys()) == {"rl:__main__.view:127.0.0.1:5/1m", "rl:early:127.0.0.1:5/1m"}
+
+
+def test_one_changed_import_is_enough_and_changes_nothing_of_django_ratelimit(server: Server) -> None:
+    program = f"""
+{EARLY % (cache(server.url), [])}
+django.setup()
+from redis_ratelimit.django import ALL, UNSAFE, Ratelimited, get_usage, is_ratelimited, ratelimit
+import django_ratelimit.exceptions
+from django.test import RequestFactory
+request = RequestFactory().get("/")
+@ratelimit(key="ip", rate="1/m")
+def view(request):
+    return request.limited
+asked = dict(request=request, group="early", key="ip", rate="5/m", increment=True)
+print(view(request), is_ratelimited(**asked), get_usage(**asked)["count"], ratelimit.UNSAFE is UNSAFE)
+try:
+    view(request)
+except django_ratelimit.exceptions.Ratelimited:
+    print(request.limited)
+print(theirs[0] is django_ratelimit.core.get_usage, [function.__code__ for function in theirs] == code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False 2 True\nTrue\nTrue True\n"
+    assert set(server.admin.keys()) == {"rl:__main__.view:127.0.0.1:1/1m", "rl:early:127.0.0.1:5/1m"}
+
+
+@pytest.mark.parametrize("name", ["get_usage", "is_ratelimited", "ratelimit"])
+def test_the_functions_take_what_those_of_django_ratelimit_take(name: str) -> None:
+    theirs = getattr(django_ratelimit.decorators if name == "ratelimit" else core, name)
+    ours = getattr(redis_ratelimit.django, name)
+    assert [
+        (parameter.name, parameter.kind, parameter.default) for parameter in inspect.signature(ours).parameters.values()
+    ] == [
+        (parameter.name, parameter.kind, parameter.default)
+        for parameter in inspect.signature(theirs).parameters.values()
+    ]
+    assert (ours.ALL, ours.UNSAFE) == (theirs.ALL, theirs.UNSAFE)
 
 
 def test_the_app_needs_no_django_ratelimit(server: Server) -> None:

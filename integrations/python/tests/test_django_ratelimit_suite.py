@@ -1,4 +1,4 @@
-"""django-ratelimit's own tests, as its pinned release has them, with our app and a real server."""
+"""django-ratelimit's own tests, as its installed release has them, on a real server: with our app, and our imports."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from servers import Server
 # After the settings.
 from django.test import override_settings  # isort: skip
 from django_ratelimit import tests as theirs  # isort: skip
+from redis_ratelimit import django as ours  # isort: skip
 
 DESELECTED = {
     "CacheFailTests.test_cache_timeout": "is about a cache whose entries are gone before their window is over, and "
@@ -47,8 +48,15 @@ def test_all_of_them_are_there() -> None:
     assert CASES.keys() >= DESELECTED.keys()
 
 
+@pytest.mark.parametrize("imported", [False, True], ids=["app", "imports"])
 @pytest.mark.parametrize("case", [case for case in CASES.values() if name(case) not in DESELECTED], ids=name)
-def test_theirs(case: unittest.TestCase, server: Server, tmp_path: Path) -> None:
+def test_theirs(
+    case: unittest.TestCase, imported: bool, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if imported:
+        for name in ("get_usage", "is_ratelimited", "ratelimit"):
+            assert hasattr(theirs, name)
+            monkeypatch.setattr(theirs, name, getattr(ours, name))
     nobody = f"unix://{tmp_path}/nobody-listens"
     result = unittest.TestResult()
     with override_settings(

@@ -10,7 +10,7 @@ from django.core import checks
 
 
 class RateLimitConfig(AppConfig):
-    """Takes django-ratelimit over, where that is installed, and checks the cache that its limits are asked from."""
+    """Takes django-ratelimit over, if that is installed, and checks the cache that its limits are asked from."""
 
     name = "redis_ratelimit.django"
     label = "redis_ratelimit"
