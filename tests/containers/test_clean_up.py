@@ -60,7 +60,7 @@ def test_the_documented_commands_remove_every_image_under_all_its_names(label: s
     assert not archives.exists()
 
 
-@pytest.mark.parametrize("dockerfile", ["Dockerfile", DOCKERFILE, EXPORTER_DOCKERFILE])
+@pytest.mark.parametrize("dockerfile", ["deploy/image/Dockerfile", DOCKERFILE, EXPORTER_DOCKERFILE])
 def test_every_stage_of_an_image_has_the_label(dockerfile: str) -> None:
     stages = re.split(r"^FROM ", (ROOT / dockerfile).read_text(), flags=re.MULTILINE)[1:]
     assert len(stages) == 2

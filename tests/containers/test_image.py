@@ -440,7 +440,7 @@ def test_what_it_adds_to_the_server_image_is_this_and_no_more(image: str) -> Non
 
 def test_its_labels_tell_the_version(image: str) -> None:
     [version] = re.findall(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)
-    [default] = re.findall(r"^ARG VERSION=(.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    [default] = re.findall(r"^ARG VERSION=(.*)$", (ROOT / "deploy/image/Dockerfile").read_text(), re.MULTILINE)
     assert default == version
     label = '{{ index .Config.Labels "org.opencontainers.image.%s" }}'
     assert docker("image", "inspect", "--format", label % "version", image) == version

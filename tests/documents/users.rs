@@ -15,8 +15,8 @@ use redis::{Client, Connection, Value};
 /// What shows users, beside the documents.
 const CONFIGURATIONS: [&str; 3] = [
     "redis.conf.example",
-    "docker/ratelimit.conf",
-    "packaging/loadmodule.conf",
+    "deploy/image/ratelimit.conf",
+    "deploy/packages/loadmodule.conf",
 ];
 
 const SETINFO: &str = "+client|setinfo";

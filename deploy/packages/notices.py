@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the notices of what is linked into the library: each crate, with the text of its licence that it brings.
 
-usage: packaging/notices.py >THIRD-PARTY-NOTICES
+usage: deploy/packages/notices.py >THIRD-PARTY-NOTICES
 """
 
 import json

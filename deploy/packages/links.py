@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes text of the links in a package's documents that lead to files outside of it, such as the sources.
 
-usage: packaging/links.py DIRECTORY
+usage: deploy/packages/links.py DIRECTORY
 """
 
 import re
