@@ -96,12 +96,11 @@ static TOP_HALF_LIFE: AtomicU64 = AtomicU64::new(Settings::DEFAULT.top_half_life
 /// configuration. On failure, why not.
 pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
     let defaults = Settings::parse(load.arguments())?;
-    let ctx = load.ctx;
     // SAFETY: the context is that of the load; the functions have the types that the server calls them by, and stay
     // where they are until the module is unloaded.
     let throttle = unsafe {
         api!(RedisModule_RegisterBoolConfig)(
-            ctx,
+            load.ctx,
             c"cl-throttle".as_ptr(),
             c_int::from(defaults.cl_throttle),
             raw::REDISMODULE_CONFIG_IMMUTABLE,
@@ -112,14 +111,14 @@ pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
         )
     };
     let top_keys = register_number(
-        ctx,
+        load,
         c"top-keys",
         defaults.top_keys,
         &TOP_KEYS_RANGE,
         (top_keys, set_top_keys),
     );
     let top_half_life = register_number(
-        ctx,
+        load,
         c"top-half-life",
         defaults.top_half_life,
         &TOP_HALF_LIFE_RANGE,
@@ -129,7 +128,7 @@ pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
         return Err("the server would not register the configuration".into());
     }
     // SAFETY: the context is that of the load.
-    if unsafe { api!(RedisModule_LoadConfigs)(ctx) } != OK {
+    if unsafe { api!(RedisModule_LoadConfigs)(load.ctx) } != OK {
         return Err("the server's configuration of it is not valid".into());
     }
     Ok(Settings {
@@ -142,7 +141,7 @@ pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
 /// What the server calls to read and to set a number.
 type Accessors = (
     extern "C" fn(*const c_char, *mut c_void) -> c_longlong,
-    extern "C" fn(
+    unsafe extern "C" fn(
         *const c_char,
         c_longlong,
         *mut c_void,
@@ -151,7 +150,7 @@ type Accessors = (
 );
 
 fn register_number(
-    ctx: *mut raw::RedisModuleCtx,
+    load: &Load<'_>,
     name: &CStr,
     default: u64,
     range: &RangeInclusive<u64>,
@@ -161,7 +160,7 @@ fn register_number(
     // where they are until the module is unloaded; the server copies the name.
     unsafe {
         api!(RedisModule_RegisterNumericConfig)(
-            ctx,
+            load.ctx,
             name.as_ptr(),
             integer(default),
             raw::REDISMODULE_CONFIG_DEFAULT,
@@ -193,7 +192,9 @@ extern "C" fn top_keys(_name: *const c_char, _data: *mut c_void) -> c_longlong {
     integer(TOP_KEYS.load(Ordering::Relaxed))
 }
 
-extern "C" fn set_top_keys(
+/// # Safety
+/// It is the server that calls it.
+unsafe extern "C" fn set_top_keys(
     _name: *const c_char,
     value: c_longlong,
     _data: *mut c_void,
@@ -201,7 +202,7 @@ extern "C" fn set_top_keys(
 ) -> c_int {
     TOP_KEYS.store(number(value), Ordering::Relaxed);
     let half_life = TOP_HALF_LIFE.load(Ordering::Relaxed);
-    // SAFETY: the server has called this function, and waits for it.
+    // SAFETY: the server has called this function, and waits until it returns.
     denied_keys::start(unsafe { MainThread::new() }, number(value), half_life);
     OK
 }
@@ -210,14 +211,16 @@ extern "C" fn top_half_life(_name: *const c_char, _data: *mut c_void) -> c_longl
     integer(TOP_HALF_LIFE.load(Ordering::Relaxed))
 }
 
-extern "C" fn set_top_half_life(
+/// # Safety
+/// It is the server that calls it.
+unsafe extern "C" fn set_top_half_life(
     _name: *const c_char,
     value: c_longlong,
     _data: *mut c_void,
     _error: *mut *mut raw::RedisModuleString,
 ) -> c_int {
     TOP_HALF_LIFE.store(number(value), Ordering::Relaxed);
-    // SAFETY: the server has called this function, and waits for it.
+    // SAFETY: the server has called this function, and waits until it returns.
     denied_keys::set_half_life(unsafe { MainThread::new() }, clock::now(), number(value));
     OK
 }

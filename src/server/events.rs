@@ -37,7 +37,9 @@ pub(crate) fn subscribe(load: &Load<'_>) {
     unload::begin(load);
 }
 
-extern "C" fn on_event(
+/// # Safety
+/// It is the server that calls it: `data` is what comes with the event.
+unsafe extern "C" fn on_event(
     _ctx: *mut raw::RedisModuleCtx,
     event: raw::RedisModuleEvent,
     _which: u64,

@@ -14,7 +14,9 @@ pub(crate) fn register_info(load: &Load<'_>) {
     unsafe { api!(RedisModule_RegisterInfoFunc)(load.ctx, Some(info)) };
 }
 
-extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {
+/// # Safety
+/// It is the server that calls it, with a context that lives until this function returns.
+unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {
     // SAFETY: the context is that of this call; no name: the section is named after the module.
     let wanted = unsafe { api!(RedisModule_InfoAddSection)(ctx, c"".as_ptr()) };
     if wanted != raw::REDISMODULE_OK as c_int {

@@ -174,10 +174,9 @@ impl<'a> Key<'a> {
 
     /// Has replicas and the AOF do what `command` hands to the server, if there are any.
     fn replicate(&self, command: impl FnOnce(*mut raw::RedisModuleCtx) -> c_int) {
-        let ctx = self.call.ctx;
-        if listeners::nobody_listens(ctx) {
-            listeners::count_change(ctx);
-        } else if command(ctx) != OK {
+        if listeners::nobody_listens(self.call) {
+            listeners::count_change(self.call);
+        } else if command(self.call.ctx) != OK {
             self.call.replicate_verbatim();
         }
     }

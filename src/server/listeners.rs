@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use redis_module::raw;
 
+use super::Call;
 use super::api::api;
 use super::server_info::ServerInfo;
 
@@ -60,36 +61,36 @@ pub(super) fn something_began() {
     }
 }
 
-/// Whether certainly nobody hears what the call with this context would replicate.
+/// Whether certainly nobody hears what the call would replicate.
 #[inline]
-pub(super) fn nobody_listens(ctx: *mut raw::RedisModuleCtx) -> bool {
+pub(super) fn nobody_listens(call: &Call<'_>) -> bool {
     match LISTENERS.load(Ordering::Relaxed) {
         NONE => true,
-        UNKNOWN => ask(ctx),
+        UNKNOWN => ask(call),
         _ => false,
     }
 }
 
 /// Counts a change for the save points, where nobody listens.
-pub(super) fn count_change(ctx: *mut raw::RedisModuleCtx) {
-    // SAFETY: the context is that of a call.
-    unsafe { api!(RedisModule_ReplicateVerbatim)(ctx) };
+pub(super) fn count_change(call: &Call<'_>) {
+    // SAFETY: the context is that of the call.
+    unsafe { api!(RedisModule_ReplicateVerbatim)(call.ctx) };
 }
 
 #[cold]
-fn ask(ctx: *mut raw::RedisModuleCtx) -> bool {
-    // SAFETY: the context is that of a call.
-    let flags = unsafe { api!(RedisModule_GetContextFlags)(ctx) };
-    let nobody = flags & LISTENING == 0 && no_replicas(ctx);
+fn ask(call: &Call<'_>) -> bool {
+    // SAFETY: the context is that of the call.
+    let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx) };
+    let nobody = flags & LISTENING == 0 && no_replicas(call);
     let known = if nobody { NONE } else { PERHAPS };
     LISTENERS.store(known, Ordering::Relaxed);
     nobody
 }
 
 /// Whether the server says that it has no replicas, and no backlog for replicas that come back.
-fn no_replicas(ctx: *mut raw::RedisModuleCtx) -> bool {
-    // SAFETY: the context is that of a call.
-    let info = unsafe { ServerInfo::section(ctx, c"replication") };
+fn no_replicas(call: &Call<'_>) -> bool {
+    // SAFETY: the context is that of the call, which outlives the section.
+    let info = unsafe { ServerInfo::section(call.ctx, c"replication") };
     [c"connected_slaves", c"repl_backlog_active"]
         .iter()
         .all(|field| info.number(field) == Some(0))

@@ -179,12 +179,17 @@ pub(crate) fn register<C: Command>(load: &Load<'_>) -> Result<(), &'static str> 
     if command.is_null() {
         return Err("find");
     }
-    document(command, &spec)?;
-    categorise(command, &spec)
+    // SAFETY: `command` was just made by this module, which is still loading.
+    unsafe { document(command, &spec) }?;
+    // SAFETY: as above.
+    unsafe { categorise(command, &spec) }
 }
 
 /// The handler of `C` that the server calls.
-extern "C" fn handle<C: Command>(
+///
+/// # Safety
+/// It is the server that calls it, with a context and `argc` arguments that live until this function returns.
+unsafe extern "C" fn handle<C: Command>(
     ctx: *mut raw::RedisModuleCtx,
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
@@ -211,7 +216,9 @@ const RANGE: raw::RedisModuleKeySpecFindKeysType =
 const KEYNUM: raw::RedisModuleKeySpecFindKeysType =
     raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
 
-fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
+/// # Safety
+/// The command is one of this module, which is still loading.
+unsafe fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
     let version = raw::RedisModuleCommandInfoVersion {
         version: 1,
         sizeof_historyentry: size_of::<raw::RedisModuleCommandHistoryEntry>(),
@@ -261,7 +268,8 @@ fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'
         key_specs: key_specs.as_mut_ptr(),
         args: list(spec.arguments, &mut lists),
     };
-    // SAFETY: all that `info` points to lives until the end of this function; the server copies it.
+    // SAFETY: the caller promises the command; all that `info` points to lives until the end of this function, and the
+    // server copies it.
     let documented = unsafe { api!(RedisModule_SetCommandInfo)(command, &raw const info) };
     if documented == raw::REDISMODULE_OK as c_int {
         Ok(())
@@ -314,7 +322,12 @@ fn list(
     start
 }
 
-fn categorise(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), &'static str> {
+/// # Safety
+/// The command is one of this module, which is still loading.
+unsafe fn categorise(
+    command: *mut raw::RedisModuleCommand,
+    spec: &Spec,
+) -> Result<(), &'static str> {
     // SAFETY: the table is written while the module loads and never afterwards.
     let Some(set) = (unsafe { optional::RedisModule_SetCommandACLCategories }) else {
         return Ok(());
@@ -326,7 +339,7 @@ fn categorise(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result<(), 
     } else {
         spec.core_categories
     };
-    // SAFETY: `command` was just made by this module, which is still loading; the server copies the string.
+    // SAFETY: the caller promises the command; the server copies the string.
     if unsafe { set(command, categories.as_ptr()) } == raw::REDISMODULE_OK as c_int {
         Ok(())
     } else {
