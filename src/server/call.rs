@@ -8,7 +8,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::api::api;
-use super::{Error, MainThread, clock, startup};
+use super::{Command, Error, Keys, MainThread, clock, server_info};
 use crate::limiter::Timestamp;
 
 /// # Safety
@@ -47,7 +47,7 @@ impl<'a> KeyRequest<'a> {
     ///
     /// # Safety
     /// The arguments are those that the server gave to a command's handler, which has not returned yet.
-    pub(super) unsafe fn of(
+    unsafe fn of(
         ctx: *mut raw::RedisModuleCtx,
         argv: *mut *mut raw::RedisModuleString,
         argc: c_int,
@@ -74,7 +74,7 @@ impl<'a> KeyRequest<'a> {
     }
 
     /// Tells the server which arguments are keys.
-    pub(super) fn answer(&self, keys: Range<usize>, flags: u32) {
+    fn answer(&self, keys: Range<usize>, flags: u32) {
         let flags = c_int::try_from(flags).unwrap_or(0);
         for key in keys.filter_map(|key| c_int::try_from(key).ok()) {
             // SAFETY: `ctx` is the context of this request.
@@ -94,7 +94,7 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// # Safety
     /// The arguments are those that the server gave to a command's handler, which has not returned yet.
-    pub(super) unsafe fn new(
+    unsafe fn new(
         ctx: *mut raw::RedisModuleCtx,
         argv: *mut *mut raw::RedisModuleString,
         argc: c_int,
@@ -158,7 +158,7 @@ impl<'a> Call<'a> {
     /// Whether the caller may see what is in a database. Where users may be kept out of databases (Valkey 9.1), only
     /// what is in the selected one: the server tells modules nothing about the others.
     pub(crate) fn may_see_database(&self, database: u32) -> bool {
-        !startup::databases_are_guarded() || database == self.database()
+        !server_info::databases_are_guarded() || database == self.database()
     }
 
     /// Replicates the call itself, once, because the server knows no `SET` or `DEL` (`rename-command`). Replicas decide
@@ -215,10 +215,36 @@ impl<'a> Call<'a> {
     }
 
     /// Replies with an error.
-    pub(super) fn reply_error(&self, error: &Error) {
+    fn reply_error(&self, error: &Error) {
         error.with_text(|text| {
             // SAFETY: `ctx` is the context of this call; the server copies the text.
             unsafe { api!(RedisModule_ReplyWithError)(self.ctx, text.as_ptr()) };
         });
     }
+}
+
+/// What the server calls for the command `C`.
+///
+/// # Safety
+/// It is the server that calls it, with a context and `argc` arguments that live until this function returns.
+pub(super) unsafe extern "C" fn handle<C: Command>(
+    ctx: *mut raw::RedisModuleCtx,
+    argv: *mut *mut raw::RedisModuleString,
+    argc: c_int,
+) -> c_int {
+    if matches!(C::SPEC.keys, Keys::Counted) {
+        // SAFETY: the server's own arguments, handed on; the request ends with this block.
+        if let Some(request) = unsafe { KeyRequest::of(ctx, argv, argc) } {
+            request.answer(C::keys(&request), C::SPEC.key_flags);
+            return raw::REDISMODULE_OK as c_int;
+        }
+    }
+    // SAFETY: the server's own arguments, handed on; the call ends with this function.
+    let call = unsafe { Call::new(ctx, argv, argc) };
+    C::COUNTERS.count_call();
+    if let Err(error) = C::run(&call) {
+        C::COUNTERS.count_error(error.counter());
+        call.reply_error(&error);
+    }
+    raw::REDISMODULE_OK as c_int
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use redis_module::raw;
 
 use super::api::api;
-use super::{Load, listeners, unload};
+use super::{Load, replication, unload};
 
 /// The events that somebody here wants to know of. The server keeps one function for each.
 const EVENTS: [u64; 8] = [
@@ -33,7 +33,7 @@ pub(crate) fn subscribe(load: &Load<'_>) {
             unsafe { api!(RedisModule_SubscribeToServerEvent)(load.ctx, event, Some(on_event)) };
         subscribed == raw::REDISMODULE_OK as c_int
     });
-    listeners::begin(all);
+    replication::begin(all);
     unload::begin(load);
 }
 
@@ -51,8 +51,8 @@ unsafe extern "C" fn on_event(
         raw::REDISMODULE_EVENT_CONFIG => {
             // SAFETY: this is what comes with an event of this kind.
             unsafe { unload::on_configuration(data.cast()) };
-            listeners::something_began();
+            replication::on_server_event();
         }
-        _ => listeners::something_began(),
+        _ => replication::on_server_event(),
     }
 }

@@ -6,7 +6,7 @@ use std::{ptr, slice};
 use redis_module::raw;
 
 use super::api::api;
-use super::{Call, Error, listeners};
+use super::{Call, Error, replication};
 use crate::limiter::Timestamp;
 
 const READ: c_int = raw::REDISMODULE_READ as c_int;
@@ -174,8 +174,8 @@ impl<'a> Key<'a> {
 
     /// Has replicas and the AOF do what `command` hands to the server, if there are any.
     fn replicate(&self, command: impl FnOnce(*mut raw::RedisModuleCtx) -> c_int) {
-        if listeners::nobody_listens(self.call) {
-            listeners::count_change(self.call);
+        if replication::has_no_sink(self.call) {
+            replication::count_change(self.call);
         } else if command(self.call.ctx) != OK {
             self.call.replicate_verbatim();
         }

@@ -1,13 +1,12 @@
-//! Loading and unloading: the functions that the server finds in the library.
+//! Loading and unloading: the functions that the server finds in the library, and what is registered while it loads.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 
 use redis_module::raw;
 
-use super::MainThread;
-use super::api::{self, optional};
-use super::call::{bytes, strings};
-use super::unload;
+use super::api::{self, api, optional};
+use super::call::{bytes, handle, strings};
+use super::{Command, Keys, MainThread, command_spec, server_info, unload};
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
 const ERR: c_int = raw::REDISMODULE_ERR as c_int;
@@ -26,6 +25,16 @@ const fn number(digits: &str) -> c_int {
         Err(_) => 0,
     }
 }
+
+/// A key that was opened for writing counts as modified only where the module says so.
+const NO_IMPLICIT_SIGNAL_MODIFIED: c_int = 1 << 1;
+/// The module can be used while a replica loads a data set in the background.
+const HANDLE_REPL_ASYNC_LOAD: c_int = 1 << 2;
+/// Valkey 9: the module can be used while slots migrate atomically. Its state is strings, which the server migrates.
+const VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION: c_int = 1 << 5;
+
+/// The ACL category of the module's commands.
+const CATEGORY: &CStr = c"ratelimit";
 
 /// A load of the module, as long as the server waits for it: proof that the server can be asked for what it does only
 /// then.
@@ -153,4 +162,70 @@ unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_in
     // SAFETY: the server has called this function, and waits for it.
     crate::stop(unsafe { MainThread::new() });
     OK
+}
+
+/// Prepares the server.
+pub(crate) fn prepare(load: &Load<'_>) {
+    set_options(load);
+    add_category(load);
+}
+
+fn set_options(load: &Load<'_>) {
+    let mut wanted = NO_IMPLICIT_SIGNAL_MODIFIED | HANDLE_REPL_ASYNC_LOAD;
+    // SAFETY: the context is that of the load.
+    let valkey = unsafe { server_info::valkey_version(load.ctx) };
+    server_info::set_databases_are_guarded(valkey >= Some((9, 1)));
+    // SAFETY: the table is written while the module loads and never afterwards.
+    if let Some(known) = unsafe { optional::RedisModule_GetModuleOptionsAll } {
+        // The bits of options do not mean the same everywhere.
+        if valkey.is_some() {
+            wanted |= VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION;
+        }
+        // SAFETY: takes nothing and returns an integer.
+        wanted &= unsafe { known() };
+    }
+    // SAFETY: the context is that of the load.
+    unsafe { api!(RedisModule_SetModuleOptions)(load.ctx, wanted) };
+}
+
+/// Makes the category, unless it is there: a category outlives the module that made it.
+fn add_category(load: &Load<'_>) {
+    // SAFETY: the table is written while the module loads and never afterwards.
+    if let Some(add) = unsafe { optional::RedisModule_AddACLCategory } {
+        // SAFETY: the context is that of the load; the server copies the string.
+        unsafe { add(load.ctx, CATEGORY.as_ptr()) };
+    }
+}
+
+/// Registers the command `C`. On failure, what the server would not do.
+pub(crate) fn register<C: Command>(load: &Load<'_>) -> Result<(), &'static str> {
+    let spec = C::SPEC;
+    let (first, last, step) = match spec.keys {
+        // `describe` tells how they are counted.
+        Keys::No | Keys::Counted => (0, 0, 0),
+        Keys::First => (1, 1, 1),
+        Keys::All => (1, -1, 1),
+    };
+    // SAFETY: the context is that of the load; the server copies the strings.
+    let created = unsafe {
+        api!(RedisModule_CreateCommand)(
+            load.ctx,
+            spec.name.as_ptr(),
+            Some(handle::<C>),
+            spec.flags.as_ptr(),
+            first,
+            last,
+            step,
+        )
+    };
+    if created != OK {
+        return Err("create");
+    }
+    // SAFETY: as above.
+    let command = unsafe { api!(RedisModule_GetCommand)(load.ctx, spec.name.as_ptr()) };
+    if command.is_null() {
+        return Err("find");
+    }
+    // SAFETY: `command` was just made by this module, which is still loading.
+    unsafe { command_spec::describe(command, &spec) }
 }

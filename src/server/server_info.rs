@@ -1,6 +1,7 @@
 //! What the server says of itself: a section of its own `INFO`.
 
 use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis_module::raw;
 
@@ -51,4 +52,41 @@ impl Drop for ServerInfo {
         // SAFETY: made by `section`, and not used afterwards.
         unsafe { api!(RedisModule_FreeServerInfo)(self.ctx, self.info) };
     }
+}
+
+static DATABASES_ARE_GUARDED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn set_databases_are_guarded(guarded: bool) {
+    DATABASES_ARE_GUARDED.store(guarded, Ordering::Relaxed);
+}
+
+/// Whether the rules of users can be about databases.
+pub(super) fn databases_are_guarded() -> bool {
+    DATABASES_ARE_GUARDED.load(Ordering::Relaxed)
+}
+
+/// Whether the server looks up all commands that came in one piece before it carries out the first, as Valkey 9.1 does;
+/// servers that are newer than those that this module is tested on are taken to do so.
+///
+/// # Safety
+/// The context is that of a call that has not returned yet.
+pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
+    // SAFETY: the caller's word.
+    if let Some(valkey) = unsafe { valkey_version(ctx) } {
+        return valkey >= (9, 0);
+    }
+    // SAFETY: takes nothing and returns an integer: a byte each for major, minor and patch version.
+    (unsafe { api!(RedisModule_GetServerVersion)() }) >= 0x08_01_00
+}
+
+/// Major and minor version of Valkey; `None` if the server is another one.
+///
+/// # Safety
+/// The context is that of a call that has not returned yet.
+pub(super) unsafe fn valkey_version(ctx: *mut raw::RedisModuleCtx) -> Option<(u32, u32)> {
+    // SAFETY: the caller's word.
+    let info = unsafe { ServerInfo::section(ctx, c"server") };
+    let mut numbers = info.text(c"valkey_version")?.split('.');
+    let mut next = || numbers.next().and_then(|number| number.parse().ok());
+    Some((next().unwrap_or(0), next().unwrap_or(0)))
 }

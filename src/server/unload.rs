@@ -22,9 +22,9 @@ use std::{ptr, slice};
 
 use redis_module::raw;
 
+use super::Load;
 use super::api::{api, optional};
-use super::server_info::ServerInfo;
-use super::{Load, startup};
+use super::server_info::{self, ServerInfo};
 
 /// How many commands the server had carried out when it loaded the module. As long as there are no more, it is still at
 /// it, and may call the load off: then the module has to go (Redis 8.0 ends if it does not), and nobody has used it yet.
@@ -138,7 +138,7 @@ unsafe fn requests_wait(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
         ));
     };
     // SAFETY: the context is alive.
-    let ahead = unsafe { startup::looks_ahead(ctx) };
+    let ahead = unsafe { server_info::looks_ahead(ctx) };
     let client = clients
         .lines()
         .find(|client| holds_a_command(client, ahead))?;

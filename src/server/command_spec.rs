@@ -1,4 +1,4 @@
-//! Commands as the server knows them: handler, flags, keys, documentation.
+//! What a command is told to the server as: name, flags, keys, arguments, documentation.
 
 use std::ffi::{CStr, c_int};
 use std::ops::Range;
@@ -7,8 +7,13 @@ use std::ptr;
 use redis_module::raw;
 
 use super::api::{api, optional};
-use super::{Call, Error, KeyRequest, Load};
+use super::{Call, Error, KeyRequest};
 use crate::stats::counters::CommandCounters;
+
+const RANGE: raw::RedisModuleKeySpecFindKeysType =
+    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
+const KEYNUM: raw::RedisModuleKeySpecFindKeysType =
+    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
 
 /// A command.
 pub(crate) trait Command {
@@ -149,72 +154,19 @@ impl Argument {
     }
 }
 
-/// Registers the command `C`. On failure, what the server would not do.
-pub(crate) fn register<C: Command>(load: &Load<'_>) -> Result<(), &'static str> {
-    let ctx = load.ctx;
-    let spec = C::SPEC;
-    let (first, last, step) = match spec.keys {
-        // Where they are counted, `document` tells.
-        Keys::No | Keys::Counted => (0, 0, 0),
-        Keys::First => (1, 1, 1),
-        Keys::All => (1, -1, 1),
-    };
-    // SAFETY: the context is that of the load; the server copies the strings.
-    let created = unsafe {
-        api!(RedisModule_CreateCommand)(
-            ctx,
-            spec.name.as_ptr(),
-            Some(handle::<C>),
-            spec.flags.as_ptr(),
-            first,
-            last,
-            step,
-        )
-    };
-    if created != raw::REDISMODULE_OK as c_int {
-        return Err("create");
-    }
-    // SAFETY: as above.
-    let command = unsafe { api!(RedisModule_GetCommand)(ctx, spec.name.as_ptr()) };
-    if command.is_null() {
-        return Err("find");
-    }
-    // SAFETY: `command` was just made by this module, which is still loading.
-    unsafe { document(command, &spec) }?;
-    // SAFETY: as above.
-    unsafe { categorise(command, &spec) }
-}
-
-/// The handler of `C` that the server calls.
+/// Tells the server what `spec` says of a command and the call that creates one does not. On failure, what it would not do.
 ///
 /// # Safety
-/// It is the server that calls it, with a context and `argc` arguments that live until this function returns.
-unsafe extern "C" fn handle<C: Command>(
-    ctx: *mut raw::RedisModuleCtx,
-    argv: *mut *mut raw::RedisModuleString,
-    argc: c_int,
-) -> c_int {
-    if matches!(C::SPEC.keys, Keys::Counted) {
-        // SAFETY: the server's own arguments, handed on; the request ends with this block.
-        if let Some(request) = unsafe { KeyRequest::of(ctx, argv, argc) } {
-            request.answer(C::keys(&request), C::SPEC.key_flags);
-            return raw::REDISMODULE_OK as c_int;
-        }
-    }
-    // SAFETY: the server's own arguments, handed on; the call ends with this function.
-    let call = unsafe { Call::new(ctx, argv, argc) };
-    C::COUNTERS.count_call();
-    if let Err(error) = C::run(&call) {
-        C::COUNTERS.count_error(error.counter());
-        call.reply_error(&error);
-    }
-    raw::REDISMODULE_OK as c_int
+/// The command is one of this module, which is still loading.
+pub(super) unsafe fn describe(
+    command: *mut raw::RedisModuleCommand,
+    spec: &Spec,
+) -> Result<(), &'static str> {
+    // SAFETY: the caller promises it.
+    unsafe { document(command, spec) }?;
+    // SAFETY: the caller promises it.
+    unsafe { categorise(command, spec) }
 }
-
-const RANGE: raw::RedisModuleKeySpecFindKeysType =
-    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-const KEYNUM: raw::RedisModuleKeySpecFindKeysType =
-    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
 
 /// # Safety
 /// The command is one of this module, which is still loading.

@@ -31,40 +31,40 @@ use super::api::api;
 use super::server_info::ServerInfo;
 
 /// What is known. Only the server's main thread comes here.
-static LISTENERS: AtomicU8 = AtomicU8::new(PERHAPS);
+static SINKS: AtomicU8 = AtomicU8::new(MAYBE);
 
 /// Nothing: the server has to be asked.
 const UNKNOWN: u8 = 0;
 /// There are none, and the server will tell when that ends.
 const NONE: u8 = 1;
 /// There may be some.
-const PERHAPS: u8 = 2;
+const MAYBE: u8 = 2;
 /// There may always be some: the server does not tell of all that matters.
-const UNTOLD: u8 = 3;
+const CANNOT_TELL: u8 = 3;
 
 /// An append-only file listens; a replica has its primary's word; and in a cluster slots move, with what is written.
-const LISTENING: c_int = (raw::REDISMODULE_CTX_FLAGS_AOF
+const HAS_SINK: c_int = (raw::REDISMODULE_CTX_FLAGS_AOF
     | raw::REDISMODULE_CTX_FLAGS_SLAVE
     | raw::REDISMODULE_CTX_FLAGS_CLUSTER) as c_int;
 
 /// The load is at its end. `told`: whether the server tells of everything that matters here. If it does not, somebody may
 /// always listen.
 pub(super) fn begin(told: bool) {
-    let known = if told { UNKNOWN } else { UNTOLD };
-    LISTENERS.store(known, Ordering::Relaxed);
+    let known = if told { UNKNOWN } else { CANNOT_TELL };
+    SINKS.store(known, Ordering::Relaxed);
 }
 
 /// Something has happened after which the server has to be asked again.
-pub(super) fn something_began() {
-    if LISTENERS.load(Ordering::Relaxed) != UNTOLD {
-        LISTENERS.store(UNKNOWN, Ordering::Relaxed);
+pub(super) fn on_server_event() {
+    if SINKS.load(Ordering::Relaxed) != CANNOT_TELL {
+        SINKS.store(UNKNOWN, Ordering::Relaxed);
     }
 }
 
 /// Whether certainly nobody hears what the call would replicate.
 #[inline]
-pub(super) fn nobody_listens(call: &Call<'_>) -> bool {
-    match LISTENERS.load(Ordering::Relaxed) {
+pub(super) fn has_no_sink(call: &Call<'_>) -> bool {
+    match SINKS.load(Ordering::Relaxed) {
         NONE => true,
         UNKNOWN => ask(call),
         _ => false,
@@ -81,9 +81,9 @@ pub(super) fn count_change(call: &Call<'_>) {
 fn ask(call: &Call<'_>) -> bool {
     // SAFETY: the context is that of the call.
     let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx) };
-    let nobody = flags & LISTENING == 0 && no_replicas(call);
-    let known = if nobody { NONE } else { PERHAPS };
-    LISTENERS.store(known, Ordering::Relaxed);
+    let nobody = flags & HAS_SINK == 0 && no_replicas(call);
+    let known = if nobody { NONE } else { MAYBE };
+    SINKS.store(known, Ordering::Relaxed);
     nobody
 }
 
