@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! make bench                                          everything: prints the tables, writes docs/benchmarks.md
-//! cargo bench --bench server -- RL.GCRA               only what has this in its name, where nobody listens
+//! cargo bench --bench server -- RL.GCRA               only what has this in its name, without AOF and replica
 //! cargo bench --bench server -- --quick               everything once, in seconds: only to see that it runs
 //!   --full            also ten million keys: some minutes more, and some 6 GB of memory
 //!   --write FILE      writes the document

@@ -101,7 +101,7 @@ const MCHECK_2: &str = "RL.MCHECK 2 {key} {key}:b 10000 1h 10000 1h";
 const MCHECK_2_FULL: &str = "RL.MCHECK 2 {key} {key}:b 1 1h 5 1h";
 const MCHECK_10: &str = "RL.MCHECK 10 {ten}";
 
-/// With nobody listening: no replica, no append-only file.
+/// Without a sink: no replica, no append-only file.
 const ALONE: &[Workload] = &[
     hot("PING", "PING"),
     hot("INCR", "INCR {key}"),

@@ -6,7 +6,7 @@ use redis::{Connection, Value};
 use super::keys::Order;
 use super::progress;
 use super::request::{Request, key};
-use super::target::{Listeners, Target};
+use super::target::{Sink, Target};
 use super::wire::{Stream, Wanted};
 use super::workloads::FULL;
 use crate::harness::{Ask, eventually};
@@ -36,7 +36,7 @@ struct Cases {
 
 /// Calls each as often as `calls` says.
 pub fn measure(calls: usize) -> Vec<Longest> {
-    let target = Target::start(Listeners::Nobody);
+    let target = Target::start(Sink::None);
     let client = target.primary.connect();
     let mut cases = Cases {
         target,

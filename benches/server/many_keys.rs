@@ -5,7 +5,7 @@ use super::keys::{Keys, Sizes};
 use super::progress;
 use super::slices::Job;
 use super::statistics::Summary;
-use super::target::{Listeners, Target};
+use super::target::{Sink, Target};
 use super::workloads::{CHECK_SECOND, base, gcra_granted, nth};
 
 pub const MANY: u32 = 10_000_000;
@@ -45,7 +45,7 @@ pub fn measure(sizes: Sizes, many: u32, rounds: usize) -> Vec<Loss> {
         .map(|workload| {
             progress::show(format_args!("{many} keys: filling, {}", workload.name));
             [sizes, crowd].map(|sizes| {
-                let mut target = Target::start(Listeners::Nobody);
+                let mut target = Target::start(Sink::None);
                 // The first pass creates the keys; every reply to it is looked at.
                 let mut job = Job::set_up(&mut target, workload.clone(), sizes);
                 let resizing = finish_resizing(&mut target, &mut job);

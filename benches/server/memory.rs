@@ -4,7 +4,7 @@ use super::keys::{Order, Sizes};
 use super::progress;
 use super::request::{Request, key};
 use super::scripts;
-use super::target::{Listeners, Target};
+use super::target::{Sink, Target};
 use super::wire::{Stream, Wanted};
 use super::workloads::{FULL, eight_windows, entries};
 
@@ -29,7 +29,7 @@ pub fn measure(sizes: Sizes) -> Vec<Memory> {
     let many = sizes.hundred_thousand;
     // As full as the server's tables are with 100,000, in an eighth of the time.
     let fewer = many / 8;
-    let mut target = Target::start(Listeners::Nobody);
+    let mut target = Target::start(Sink::None);
     let mut of = |name, count, times, request: &str| {
         progress::show(format_args!("memory: {name}"));
         fill(&mut target, name, count, times, request)

@@ -34,16 +34,16 @@ use memory::Memory;
 use others::Other;
 pub use report::document;
 use rounds::Row;
-use target::{Listeners, Target};
+use target::{Sink, Target};
 use traffic::Traffic;
 
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Plan {
     sizes: Sizes,
-    /// Rounds where nobody listens, and with an AOF or a replica.
+    /// Rounds without a sink, and with one.
     rounds: usize,
-    rounds_with_listeners: usize,
+    rounds_with_sink: usize,
     latency_rounds: usize,
     latency_calls: usize,
     longest_calls: usize,
@@ -68,7 +68,7 @@ impl Plan {
         Self {
             sizes: Sizes::REAL,
             rounds: 24,
-            rounds_with_listeners: 20,
+            rounds_with_sink: 20,
             latency_rounds: 3,
             latency_calls: 60_000,
             longest_calls: 1_000,
@@ -83,7 +83,7 @@ impl Plan {
         Self {
             sizes: Sizes::TINY,
             rounds: 1,
-            rounds_with_listeners: 1,
+            rounds_with_sink: 1,
             latency_rounds: 1,
             latency_calls: 1_000,
             longest_calls: 2,
@@ -96,7 +96,7 @@ impl Plan {
 
 /// What was measured.
 pub struct Results {
-    /// Where nobody listens; of the server with the peer's module, those with `server` 1.
+    /// Without a sink; of the server with the peer's module, those with `server` 1.
     plain: Vec<Row>,
     aof: Vec<Row>,
     replica: Vec<Row>,
@@ -108,25 +108,25 @@ pub struct Results {
     others: Vec<Other>,
 }
 
-/// The tables of the workloads whose name contains `part`, where nobody listens.
+/// The tables of the workloads whose name contains `part`, without a sink.
 pub fn some(plan: &Plan, part: &str) -> String {
     report::tables(&plain(plan, part))
 }
 
 /// Everything.
 pub fn everything(plan: &Plan) -> Results {
-    let mut aof = Target::start(Listeners::Aof);
-    let mut replica = Target::start(Listeners::Replica);
+    let mut aof = Target::start(Sink::Aof);
+    let mut replica = Target::start(Sink::Replica);
     let traffic = traffic::measure(&mut aof, &mut replica, plan.sizes);
     Results {
         traffic,
-        aof: listened_to(plan, "AOF", aof),
-        replica: listened_to(plan, "replica", replica),
+        aof: with_sink(plan, "AOF", aof),
+        replica: with_sink(plan, "replica", replica),
         plain: plain(plan, ""),
         others: others::measure(&plan.others, plan.sizes, plan.rounds),
         memory: memory::measure(plan.sizes),
         latency: latency::measure(
-            &mut Target::start(Listeners::Nobody),
+            &mut Target::start(Sink::None),
             plan.sizes,
             plan.latency_rounds,
             plan.latency_calls,
@@ -134,7 +134,7 @@ pub fn everything(plan: &Plan) -> Results {
         longest: longest::measure(plan.longest_calls),
         many: plan
             .many
-            .map(|many| many_keys::measure(plan.sizes, many, plan.rounds_with_listeners)),
+            .map(|many| many_keys::measure(plan.sizes, many, plan.rounds_with_sink)),
     }
 }
 
@@ -143,20 +143,20 @@ fn plain(plan: &Plan, part: &str) -> Vec<Row> {
         workloads.retain(|workload| workload.name.contains(part));
         workloads
     };
-    let mut own = Target::start(Listeners::Nobody);
+    let mut own = Target::start(Sink::None);
     let mut others = plan
         .peer
         .as_ref()
-        .map(|peer| (Target::with_module(&peer.module, Listeners::Nobody), peer));
+        .map(|peer| (Target::with_module(&peer.module, Sink::None), peer));
     let mut servers = vec![(&mut own, chosen(workloads::all()))];
     if let Some((target, peer)) = &mut others {
         let command = peer.command.as_deref();
         servers.push((target, chosen(workloads::of_peer(command))));
     }
-    rounds::run("nobody listens", &mut servers, plan.sizes, plan.rounds)
+    rounds::run("no sink", &mut servers, plan.sizes, plan.rounds)
 }
 
-fn listened_to(plan: &Plan, what: &str, mut target: Target) -> Vec<Row> {
+fn with_sink(plan: &Plan, what: &str, mut target: Target) -> Vec<Row> {
     let mut servers = [(&mut target, workloads::written())];
-    rounds::run(what, &mut servers, plan.sizes, plan.rounds_with_listeners)
+    rounds::run(what, &mut servers, plan.sizes, plan.rounds_with_sink)
 }

@@ -26,10 +26,7 @@ pub fn document(plan: &Plan, results: &Results) -> String {
         ("{machine}", machine::description()),
         ("{command}", command(plan)),
         ("{rounds}", plan.rounds.to_string()),
-        (
-            "{rounds_with_listeners}",
-            plan.rounds_with_listeners.to_string(),
-        ),
+        ("{rounds_with_sink}", plan.rounds_with_sink.to_string()),
         ("{latency_rounds}", plan.latency_rounds.to_string()),
         ("{choice}", choice(&own)),
         ("{targets}", targets(&verdicts(results))),

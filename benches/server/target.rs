@@ -12,10 +12,10 @@ pub fn module() -> PathBuf {
     std::env::var_os("RATELIMIT_MODULE").map_or_else(harness::module, PathBuf::from)
 }
 
-/// Who listens to what is written.
+/// Where what is written goes, beside the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listeners {
-    Nobody,
+pub enum Sink {
+    None,
     /// An AOF with `appendfsync everysec`.
     Aof,
     Replica,
@@ -33,20 +33,20 @@ pub struct Target {
 
 impl Target {
     /// A server with our module.
-    pub fn start(listeners: Listeners) -> Self {
-        Self::with_module(&module(), listeners)
+    pub fn start(sink: Sink) -> Self {
+        Self::with_module(&module(), sink)
     }
 
-    pub fn with_module(module: &Path, listeners: Listeners) -> Self {
-        Self::start_with(&harness::server_binary(), module, listeners)
+    pub fn with_module(module: &Path, sink: Sink) -> Self {
+        Self::start_with(&harness::server_binary(), module, sink)
     }
 
     /// Another server, with our module.
-    pub fn of(program: &Path, listeners: Listeners) -> Self {
-        Self::start_with(program, &module(), listeners)
+    pub fn of(program: &Path, sink: Sink) -> Self {
+        Self::start_with(program, &module(), sink)
     }
 
-    fn start_with(program: &Path, module: &Path, listeners: Listeners) -> Self {
+    fn start_with(program: &Path, module: &Path, sink: Sink) -> Self {
         let primary = Node::start_with(|| {
             let setup = Setup::new()
                 .program(program)
@@ -56,9 +56,9 @@ impl Target {
                         .map(|word| word.to_string_lossy()),
                 )
                 .arguments(["--databases", "256", "--enable-debug-command", "yes"]);
-            match listeners {
+            match sink {
                 // Never rewritten: a child that copies the memory would disturb.
-                Listeners::Aof => setup.arguments([
+                Sink::Aof => setup.arguments([
                     "--appendonly",
                     "yes",
                     "--appendfsync",
@@ -66,10 +66,10 @@ impl Target {
                     "--auto-aof-rewrite-percentage",
                     "0",
                 ]),
-                Listeners::Nobody | Listeners::Replica => setup,
+                Sink::None | Sink::Replica => setup,
             }
         });
-        let replica = (listeners == Listeners::Replica).then(|| {
+        let replica = (sink == Sink::Replica).then(|| {
             Node::replica_with(&primary, || {
                 Setup::new()
                     .program(program)

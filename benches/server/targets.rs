@@ -74,12 +74,12 @@ pub fn verdicts(results: &Results) -> Vec<Verdict> {
     let denied = [GCRA_DENIED, CHECK_DENIED];
     vec![
         Verdict {
-            target: "`RL.GCRA` granted, nobody listens: CPU, × SET",
+            target: "`RL.GCRA` granted, no AOF, no replica: CPU, × SET",
             bar: Bar::AtMost(1.0),
             measured: ratios(plain, &[GCRA_GRANTED]),
         },
         Verdict {
-            target: "`RL.CHECK` granted, limits 10 and 100, nobody listens: CPU, × SET",
+            target: "`RL.CHECK` granted, limits 10 and 100, no AOF, no replica: CPU, × SET",
             bar: Bar::AtMost(1.1),
             measured: ratios(plain, &CHECK_GRANTED),
         },

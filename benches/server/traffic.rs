@@ -4,7 +4,7 @@ use super::keys::{Keys, Sizes};
 use super::progress;
 use super::request::key;
 use super::slices::Job;
-use super::target::{Listeners, Target};
+use super::target::{Sink, Target};
 use super::workloads::{FULL, Workload, base, check_denied, eight_windows, gcra_granted};
 use crate::harness::eventually;
 
@@ -20,7 +20,7 @@ pub struct Traffic {
     pub replica: f64,
 }
 
-/// Counts with the servers that have the listeners.
+/// Counts with the servers that have a sink.
 pub fn measure(aof: &mut Target, replica: &mut Target, sizes: Sizes) -> Vec<Traffic> {
     // Enough for a byte's fraction, and the times of a window do not change meanwhile.
     let sizes = Sizes {
@@ -32,8 +32,8 @@ pub fn measure(aof: &mut Target, replica: &mut Target, sizes: Sizes) -> Vec<Traf
         .map(|workload| {
             let name = workload.name.clone();
             progress::show(format_args!("bytes: {name}"));
-            let (of_aof, state) = count(aof, workload.clone(), sizes, Listeners::Aof);
-            let (of_replica, _) = count(replica, workload, sizes, Listeners::Replica);
+            let (of_aof, state) = count(aof, workload.clone(), sizes, Sink::Aof);
+            let (of_replica, _) = count(replica, workload, sizes, Sink::Replica);
             Traffic {
                 name,
                 state,
@@ -69,23 +69,23 @@ fn count(
     target: &mut Target,
     mut workload: Workload,
     sizes: Sizes,
-    listeners: Listeners,
+    sink: Sink,
 ) -> (f64, Option<usize>) {
     workload.fresh = true;
     workload.weight = 1;
     let mut job = Job::set_up(target, workload, sizes);
     job.begin(target);
-    let before = written(target, listeners);
+    let before = written(target, sink);
     job.timed(target);
-    let bytes = written(target, listeners) - before;
+    let bytes = written(target, sink) - before;
     let state = target.pipe.string_length(&key(0));
     (bytes as f64 / f64::from(sizes.thousand), state)
 }
 
 /// What the server has written so far.
-fn written(target: &mut Target, listeners: Listeners) -> u64 {
-    match listeners {
-        Listeners::Replica => target.info("replication", "master_repl_offset"),
+fn written(target: &mut Target, sink: Sink) -> u64 {
+    match sink {
+        Sink::Replica => target.info("replication", "master_repl_offset"),
         _ => eventually("an AOF without anything left to write", || {
             let left = target.info("persistence", "aof_buffer_length");
             (left == 0).then(|| target.info("persistence", "aof_current_size"))

@@ -167,7 +167,7 @@ pub fn entries(count: u64) -> String {
     format!("ZADD {{key}} {}", entries.join(" "))
 }
 
-/// Everything that is measured where nobody listens.
+/// Everything that is measured without a sink.
 pub fn all() -> Vec<Workload> {
     let mut all = vec![Workload::new("PING", Keys::One, "PING")];
     for keys in [Keys::One, Keys::HundredThousand, Keys::New] {

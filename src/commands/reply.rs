@@ -9,7 +9,7 @@ pub(super) fn row(decision: &Decision) -> [i64; 5] {
         integer(decision.limit.get()),
         integer(decision.remaining),
         match decision.retry_after {
-            RetryAfter::After(span) => millis(span),
+            RetryAfter::After(duration) => millis(duration),
             RetryAfter::Never => -1,
         },
         millis(decision.reset_after),
@@ -17,8 +17,8 @@ pub(super) fn row(decision: &Decision) -> [i64; 5] {
 }
 
 /// Milliseconds, rounded up.
-pub(super) fn millis(span: Duration) -> i64 {
-    integer(span.as_millis_ceil())
+pub(super) fn millis(duration: Duration) -> i64 {
+    integer(duration.as_millis_ceil())
 }
 
 /// An integer as the protocol has it.

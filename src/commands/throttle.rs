@@ -111,7 +111,7 @@ fn redis_cells_tat(key: &Key<'_>) -> Option<u64> {
 fn reply(decision: &Decision, quantity: u64) -> [i64; 5] {
     let limited = quantity > 0 && decision.granted == 0;
     let retry_after = match decision.retry_after {
-        RetryAfter::After(span) if limited => seconds(span),
+        RetryAfter::After(duration) if limited => seconds(duration),
         _ => -1,
     };
     [
@@ -124,6 +124,6 @@ fn reply(decision: &Decision, quantity: u64) -> [i64; 5] {
 }
 
 /// Seconds, rounded up.
-fn seconds(span: Duration) -> i64 {
-    reply_integer(span.as_micros().div_ceil(1_000_000))
+fn seconds(duration: Duration) -> i64 {
+    reply_integer(duration.as_micros().div_ceil(1_000_000))
 }

@@ -38,10 +38,10 @@ impl Timestamp {
         Duration(self.0.saturating_sub(earlier.0))
     }
 
-    /// The instant `span` later; [`Timestamp::MAX`] where that would be later.
+    /// The timestamp `duration` later; [`Timestamp::MAX`] if that would be later.
     #[must_use]
-    pub const fn saturating_add(self, span: Duration) -> Self {
-        Self::from_micros(self.0.saturating_add(span.0))
+    pub const fn saturating_add(self, duration: Duration) -> Self {
+        Self::from_micros(self.0.saturating_add(duration.0))
     }
 
     /// The timestamp `duration` earlier; `None` if that would be before the epoch.
@@ -62,7 +62,7 @@ impl Duration {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
-    /// A span of `micros` microseconds.
+    /// A duration of `micros` microseconds.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
@@ -144,7 +144,7 @@ impl Window {
         self.as_millis().saturating_mul(1_000_000)
     }
 
-    /// Its length as a span.
+    /// Its length as a duration.
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         Duration(self.as_millis().saturating_mul(1_000))

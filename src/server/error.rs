@@ -23,7 +23,7 @@ pub(crate) enum Error {
 const MAX_TEXT: usize = 256;
 
 impl Error {
-    /// Where refusals of this kind are counted.
+    /// The counter of errors of this kind.
     pub(super) fn counter(&self) -> &'static Counter {
         match self {
             Self::Argument(_) => &counters::ERRORS_ARGUMENT,

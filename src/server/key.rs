@@ -172,7 +172,7 @@ impl<'a> Key<'a> {
         true
     }
 
-    /// Has replicas and the AOF do what `command` hands to the server, if there are any.
+    /// Has replicas and the AOF do what `command` hands to the server, if there is a sink.
     fn replicate(&self, command: impl FnOnce(*mut raw::RedisModuleCtx) -> c_int) {
         if replication::has_no_sink(self.call) {
             replication::count_change(self.call);

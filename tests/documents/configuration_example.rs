@@ -120,7 +120,7 @@ fn support_may_look_and_reset_and_nothing_else() {
 }
 
 #[test]
-fn the_administrator_may_do_everything_and_finds_the_settings_in_force() {
+fn the_administrator_may_do_everything_and_finds_the_settings_that_are_used() {
     let server = start();
     let mut administrator = connect_as("default", &server);
     administrator.decide("RL.CHECK any:key 1 60");

@@ -29,7 +29,7 @@ fn most(named: &[Rule]) -> u64 {
     named.iter().map(|rule| rule.limit.get()).min().unwrap()
 }
 
-/// The windows stored, those in force first: limit, microseconds, units in use.
+/// The windows stored, those that are active first: limit, microseconds, units in use.
 fn rows(key: &mut Key, now: u64) -> Vec<(u64, u64, u64)> {
     let limiter = key.read::<Windows>(now);
     let logs = limiter

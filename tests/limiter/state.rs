@@ -449,17 +449,17 @@ fn a_newer_version_says_which_it_is() {
 
 #[test]
 fn the_other_algorithms_state_says_which_it_is() {
-    fn refusal<A: Encoding + Debug>(bytes: &[u8]) -> Option<DecodeError> {
+    fn decode_error<A: Encoding + Debug>(bytes: &[u8]) -> Option<DecodeError> {
         Limiter::<A>::read(bytes, Timestamp::from_micros(START)).err()
     }
     for bytes in examples() {
         match algorithm(&bytes).unwrap() {
             AlgorithmKind::Gcra => assert_eq!(
-                refusal::<Windows>(&bytes),
+                decode_error::<Windows>(&bytes),
                 Some(DecodeError::OtherAlgorithm(AlgorithmKind::Gcra))
             ),
             AlgorithmKind::SlidingWindow => assert_eq!(
-                refusal::<Bucket>(&bytes),
+                decode_error::<Bucket>(&bytes),
                 Some(DecodeError::OtherAlgorithm(AlgorithmKind::SlidingWindow))
             ),
         }

@@ -1,4 +1,4 @@
-/* A module that asks for a decision while the server starts, before it has loaded its data; see listeners.rs. */
+/* A module that asks for a decision while the server starts, before it has loaded its data; see sinks.rs. */
 #include <stddef.h>
 
 typedef struct Ctx Ctx;

@@ -86,7 +86,7 @@ pub struct ExactWindows(Option<State>);
 
 #[derive(Clone, Debug)]
 struct State {
-    /// Those in force first.
+    /// Those that are active first.
     logs: Vec<ExactLog>,
     active: usize,
     written: u64,
@@ -144,7 +144,7 @@ impl ExactWindows {
         logs.map(ExactLog::instants).max().unwrap_or(0)
     }
 
-    /// The windows stored, those in force first: limit, microseconds, units in use.
+    /// The windows stored, those that are active first: limit, microseconds, units in use.
     pub fn rows(&self) -> Vec<(u64, u64, u64)> {
         let logs = self.0.iter().flat_map(|state| &state.logs);
         logs.map(|log| (log.limit, log.window, log.used()))
@@ -163,11 +163,11 @@ impl ExactWindows {
             blocked_until: 0,
         });
 
-        let mut moved = false;
+        let mut changed = false;
         let back = state.written.saturating_sub(now);
         if back > 0 {
             state.blocked_until = state.blocked_until.saturating_sub(back);
-            moved = true;
+            changed = true;
         }
         for log in &mut state.logs {
             log.step_back(now);
@@ -178,7 +178,7 @@ impl ExactWindows {
             at += 1;
             at <= state.active || !log.admitted.is_empty()
         });
-        moved |= state.set_parameters(rules, now);
+        changed |= state.set_parameters(rules, now);
 
         let cost = request.cost.get();
         let logs = &mut state.logs[..state.active];
@@ -213,7 +213,7 @@ impl ExactWindows {
         } else if longest == u64::MAX {
             stored = false;
         } else {
-            stored = moved;
+            stored = changed;
             if let Some(block) = request.block
                 && blocked == 0
             {

@@ -65,18 +65,18 @@ impl RationalBucket {
             blocked_until: 0,
         });
 
-        let mut moved = false;
+        let mut changed = false;
         let back = state.written.saturating_sub(now);
         if back > 0 {
             state.tat -= nanos(back);
             state.blocked_until = state.blocked_until.saturating_sub(back);
-            moved = true;
+            changed = true;
         }
         let limit = whole(quota.limit().get());
         if state.quota != quota {
             state.tat = (state.tat * &limit).ceil() / &limit;
             state.quota = quota;
-            moved = true;
+            changed = true;
         }
 
         let unit = whole(u128::from(quota.window().as_millis()) * 1_000_000) / limit;
@@ -113,13 +113,13 @@ impl RationalBucket {
         let mut stored = true;
         if granted > 0 {
             // A debt is kept up to one further burst, and what is owed beyond (after a change) is not forgiven.
-            let most = (&capacity * whole(2)).max(used.clone());
-            used = (used + &unit * whole(granted)).min(most);
+            let max = (&capacity * whole(2)).max(used.clone());
+            used = (used + &unit * whole(granted)).min(max);
             wait = Some(0);
         } else if never {
             stored = false;
         } else {
-            stored = moved;
+            stored = changed;
             if let Some(block) = request.block
                 && blocked(&state) == 0
             {

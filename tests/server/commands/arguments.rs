@@ -62,7 +62,7 @@ fn all_refused(client: &mut redis::Connection, cases: &[(String, &str)]) {
     assert_eq!(
         client.ask("DBSIZE"),
         Value::Int(0),
-        "a refusal stores nothing"
+        "an error stores nothing"
     );
 }
 
@@ -320,7 +320,7 @@ fn options_go_in_any_case_and_any_order() {
 }
 
 #[test]
-fn a_refusal_repeats_nothing_that_the_client_sent() {
+fn an_error_repeats_nothing_that_the_client_sent() {
     let server = Server::start();
     let mut client = server.connect();
     for words in [

@@ -45,7 +45,7 @@ fn exchange(client: &mut Connection, library: &Path) -> Result<(), [String; 2]> 
 }
 
 /// Exchanges the module, which it must not allow; the reason in the log.
-fn exchange_in_vain(server: &Server, client: &mut Connection) -> String {
+fn exchange_expecting_refusal(server: &Server, client: &mut Connection) -> String {
     let before = server.log().len();
     let [unload, load] = exchange(client, &another_build(server)).unwrap_err();
     assert!(unload.contains("unloading module"), "{unload}");
@@ -134,7 +134,7 @@ fn with_io_threads_at_work_the_module_stays_and_no_request_is_another() {
     let traffic = Traffic::start(&server);
     for _ in 0..6 {
         wait_for_threads_to_read(&mut client);
-        let reason = exchange_in_vain(&server, &mut client);
+        let reason = exchange_expecting_refusal(&server, &mut client);
         assert!(reason.contains("io-threads is 4"), "{reason}");
         assert!(reason.contains("by a replica"), "{reason}");
         client.refused("MODULE UNLOAD ratelimit");
@@ -185,10 +185,10 @@ fn where_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards() {
 #[test]
 fn where_the_server_does_not_tell_of_io_threads_the_module_stays() {
     let server = open().arguments(["--rename-command", "CONFIG", ""]).start();
-    let reason = exchange_in_vain(&server, &mut server.connect());
+    let reason = exchange_expecting_refusal(&server, &mut server.connect());
     assert!(reason.contains("CONFIG GET io-threads"), "{reason}");
     let server = open().arguments(["--rename-command", "CLIENT", ""]).start();
-    let reason = exchange_in_vain(&server, &mut server.connect());
+    let reason = exchange_expecting_refusal(&server, &mut server.connect());
     assert!(reason.contains("CLIENT LIST"), "{reason}");
 }
 
@@ -234,7 +234,7 @@ fn the_module_stays_while_a_transaction_is_open_and_its_requests_are_what_they_w
     for request in ["RL.CHECK k 5 1h", "RL.GCRA g 5 1h", "RL.CHECK k 5 1h"] {
         other.ask(request);
     }
-    let reason = exchange_in_vain(&server, &mut client);
+    let reason = exchange_expecting_refusal(&server, &mut client);
     assert!(reason.contains("transaction"), "{reason}");
     client.refused("MODULE UNLOAD ratelimit");
     let replies: Vec<[i64; 5]> = redis::from_redis_value(other.ask("EXEC")).unwrap();
@@ -266,7 +266,7 @@ fn the_module_stays_while_clients_are_paused_and_their_requests_are_what_they_we
     eventually("three paused clients", || {
         (info(&mut client, "blocked_clients")? == "3").then_some(())
     });
-    let reason = exchange_in_vain(&server, &mut client);
+    let reason = exchange_expecting_refusal(&server, &mut client);
     assert!(reason.contains("blocked"), "{reason}");
     // Those that the end of the pause has just let go.
     client.ask("MULTI");
@@ -315,7 +315,7 @@ fn where_the_server_looks_ahead_the_module_stays_while_clients_are_blocked() {
     let server = open().start();
     let mut client = server.connect();
     let blocked = blocked_client(&server, &mut client);
-    let reason = exchange_in_vain(&server, &mut client);
+    let reason = exchange_expecting_refusal(&server, &mut client);
     assert!(reason.contains("blocked"), "{reason}");
     client.ask("LPUSH l 1");
     let replies = blocked.join().unwrap();

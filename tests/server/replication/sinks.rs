@@ -1,5 +1,5 @@
-//! Where nobody listens, a grant is not built for replicas and the append-only file. Whenever somebody begins to listen,
-//! in the midst of traffic, nothing is lost, and nobody is ever sent the request itself.
+//! If there is no sink, a grant is not built for replicas and the append-only file. Whenever a sink begins, in the midst of
+//! traffic, it misses nothing, and it never gets the request itself.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -105,22 +105,22 @@ fn assert_only_effects(replicated: &[u8]) {
 }
 
 /// A connection that asks for what is replicated, as replicas do.
-struct Listener(UnixStream);
+struct FakeReplica(UnixStream);
 
-impl Listener {
+impl FakeReplica {
     fn new(server: &Server) -> Self {
         let stream = UnixStream::connect(server.socket()).unwrap();
-        let mut listener = Self(stream);
-        listener.send("REPLCONF capa eof capa psync2");
-        assert_eq!(listener.line(), "+OK");
-        listener
+        let mut replica = Self(stream);
+        replica.send("REPLCONF capa eof capa psync2");
+        assert_eq!(replica.line(), "+OK");
+        replica
     }
 
     /// Asks for a snapshot and what follows it.
     fn from_the_beginning(server: &Server) -> Self {
-        let mut listener = Self::new(server);
-        listener.send("PSYNC ? -1");
-        listener
+        let mut replica = Self::new(server);
+        replica.send("PSYNC ? -1");
+        replica
     }
 
     /// What is replicated after `offset`.
@@ -128,11 +128,11 @@ impl Listener {
         let mut client = server.connect();
         let history = info(&mut client, "master_replid").unwrap();
         let end = number(&mut client, "master_repl_offset");
-        let mut listener = Self::new(server);
-        listener.send(&format!("PSYNC {history} {}", offset + 1));
-        assert_eq!(listener.line(), format!("+CONTINUE {history}"));
+        let mut replica = Self::new(server);
+        replica.send(&format!("PSYNC {history} {}", offset + 1));
+        assert_eq!(replica.line(), format!("+CONTINUE {history}"));
         let mut bytes = vec![0; usize::try_from(end - offset).unwrap()];
-        listener.0.read_exact(&mut bytes).unwrap();
+        replica.0.read_exact(&mut bytes).unwrap();
         bytes
     }
 
@@ -256,7 +256,7 @@ fn attach_under_load(seed: u64, rounds: usize, delay: &str, arguments: &[&str]) 
         if round == 1 {
             // Others want one, and leave before they have it.
             for _ in 0..2 {
-                Listener::from_the_beginning(&primary).break_off(random.below(5_000));
+                FakeReplica::from_the_beginning(&primary).break_off(random.below(5_000));
                 traffic.go_on_for(random.below(50));
             }
         }
@@ -446,7 +446,7 @@ fn what_was_granted_alone_outlives_failovers() {
 }
 
 #[test]
-fn a_primary_may_have_been_a_replica_that_found_nobody_listening() {
+fn a_primary_may_have_been_a_replica_that_found_no_sink() {
     let old = start(&[]);
     let other = start(&[]);
     attach(&other, &old);
@@ -491,13 +491,13 @@ fn is_built_for_others(server: &Server) -> bool {
     wait_for_children(&mut client);
     client.ask("CONFIG SET repl-diskless-sync-delay 3600");
     client.decide("RL.CHECK k 5 1h");
-    let _waiting = Listener::from_the_beginning(server);
+    let _waiting = FakeReplica::from_the_beginning(server);
     eventually("a backlog", || {
         (number(&mut client, "repl_backlog_active") == 1).then_some(())
     });
     let before = number(&mut client, "master_repl_offset");
     client.decide("RL.CHECK k 5 1h");
-    let kept = Listener::after(server, before);
+    let kept = FakeReplica::after(server, before);
     client.ask("CONFIG SET repl-diskless-sync-delay 0");
     let request = b"\r\n$8\r\nRL.CHECK\r\n$1\r\nk\r\n$1\r\n5\r\n$2\r\n1h\r\n";
     !kept.ends_with(request)
@@ -531,7 +531,7 @@ fn a_replica_may_begin_with_a_file_that_was_saved_while_another_one_waited() {
         }
     };
     grant(0, 10);
-    let _waiting = Listener::from_the_beginning(&primary);
+    let _waiting = FakeReplica::from_the_beginning(&primary);
     eventually("a backlog", || {
         (number(&mut client, "repl_backlog_active") == 1).then_some(())
     });
@@ -687,7 +687,7 @@ fn a_load_that_fails_leaves_nothing_for_the_server_to_call() {
 }
 
 #[test]
-fn every_change_counts_for_the_save_points_whether_somebody_listens_or_not() {
+fn every_change_counts_for_the_save_points_with_and_without_a_sink() {
     let mut server = start(&[]);
     let replica = start(&[]);
     let mut client = server.connect();
