@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::{Ask, Server};
+use crate::harness::{Ask, Server, Setup, eventually};
 use redis::Connection;
 
 fn metrics(client: &mut Connection, section: &str) -> BTreeMap<String, u64> {
     let text: String = redis::from_redis_value(client.ask(&format!("INFO {section}"))).unwrap();
+    fields(&text)
+}
+
+fn fields(text: &str) -> BTreeMap<String, u64> {
     text.lines()
         .filter_map(|line| line.strip_prefix("ratelimit_")?.split_once(':'))
         .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
@@ -198,4 +202,23 @@ fn the_section_is_there_by_its_name_and_among_the_modules() {
     assert_eq!(metrics(&mut client, "modules"), by_name);
     assert_eq!(metrics(&mut client, "everything"), by_name);
     assert!(metrics(&mut client, "server").is_empty());
+}
+
+#[test]
+fn a_crash_report_shows_the_section() {
+    let mut server = Setup::new()
+        .arguments(["--enable-debug-command", "yes"])
+        .start();
+    let mut client = server.connect();
+    client.decide("RL.CHECK k 4 1h COST 3");
+    client.refused("RL.CHECK k 0 1h");
+    let before = metrics(&mut client, "ratelimit");
+    assert_eq!(before["units_granted"], 3);
+    client.refused("DEBUG SEGFAULT");
+    eventually("the end of the server", || {
+        (!server.is_alive()).then_some(())
+    });
+    let log = server.log();
+    let (_, modules) = log.split_once("MODULES INFO OUTPUT").unwrap();
+    assert_eq!(fields(modules), before);
 }
