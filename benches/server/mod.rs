@@ -1,8 +1,5 @@
 //! What is measured, and the document that comes of it.
 
-// The test of this bench compiles it, too, and uses a part of it.
-#![allow(dead_code)]
-
 mod keys;
 mod latency;
 mod longest;

@@ -121,13 +121,11 @@ impl<'a> Call<'a> {
     }
 
     /// The time of the call. It is read once per command: ask once, too.
-    #[allow(clippy::unused_self, reason = "a call has one time, whoever asks")]
     pub(crate) fn now(&self) -> Timestamp {
         clock::now()
     }
 
     /// Proof that the server waits for this call.
-    #[allow(clippy::unused_self, reason = "it is the call that proves it")]
     pub(crate) const fn main_thread(&self) -> MainThread<'_> {
         // SAFETY: the server waits for the handler to return, which the call does not outlive; nor does what borrows it.
         unsafe { MainThread::new() }

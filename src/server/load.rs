@@ -54,7 +54,6 @@ impl<'a> Load<'a> {
     }
 
     /// Proof that the server waits for the module.
-    #[allow(clippy::unused_self, reason = "it is the load that proves it")]
     pub(crate) const fn main_thread(&self) -> MainThread<'_> {
         // SAFETY: the server waits for the load, which outlives what borrows it.
         unsafe { MainThread::new() }
@@ -87,7 +86,6 @@ pub(super) unsafe fn log(ctx: *mut raw::RedisModuleCtx, level: &CStr, text: &str
 /// # Safety
 /// It is the server that calls it, with what it calls this function with.
 #[unsafe(no_mangle)]
-#[allow(non_snake_case, reason = "the server looks for this name")]
 unsafe extern "C" fn RedisModule_OnLoad(
     ctx: *mut raw::RedisModuleCtx,
     argv: *mut *mut raw::RedisModuleString,
@@ -145,7 +143,6 @@ unsafe fn refuse(ctx: *mut raw::RedisModuleCtx, why: &str) {
 /// # Safety
 /// It is the server that calls it, with what it calls this function with.
 #[unsafe(no_mangle)]
-#[allow(non_snake_case, reason = "the server looks for this name")]
 unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_int {
     // SAFETY: the context is that of this call.
     if let Some(why) = unsafe { unload::objection(ctx) } {

@@ -1,5 +1,6 @@
 //! The bench of the commands runs: every request is answered as its row says, and the document comes of it.
 
+#[expect(dead_code, reason = "the bench uses the rest")]
 #[path = "../../benches/server/mod.rs"]
 mod server;
 
