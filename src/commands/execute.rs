@@ -1,4 +1,4 @@
-//! One call on one key: open it, decide, do to the key what the outcome says, make it known.
+//! One call on one key: open it, decide, do to the key what the outcome says, and make the outcome known.
 
 use super::errors::NOT_A_LIMITER;
 use super::reply::row;
@@ -26,7 +26,7 @@ pub(super) fn decide<A: Encoding>(
     }
     let Outcome { decision, write } = limiter.decide(request);
     apply(write, &limiter, &mut key)?;
-    // Closed before others hear of it, who may write the key.
+    // Closed before others hear of the decision: they may write the key.
     drop(key);
     observe(call, now, counters, &decision);
     call.reply_integers(&row(&decision));

@@ -88,7 +88,7 @@ impl Command for Mcheck {
             for (key, limiter) in keys.iter_mut().zip(&mut limiters) {
                 apply(limiter.deny(&request).write, limiter, key)?;
             }
-            // Closed before others hear of it, who may write them.
+            // Closed before others hear of the denial: they may write the keys.
             keys.clear();
             Self::COUNTERS.count_denied();
             for (at, _) in (FIRST_KEY..).zip(&rows).filter(|(_, row)| row.is_denial()) {
@@ -120,7 +120,7 @@ fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Error> {
     if differ { Ok(()) } else { Err(DUPLICATE_KEY) }
 }
 
-/// One row for each key. Denied, no row says that anything was granted.
+/// One row for each key. If the request is denied, no row says that anything was granted.
 fn reply(call: &Call<'_>, rows: &[Decision]) {
     let granted = rows.iter().all(|row| row.granted > 0);
     call.reply_array(rows.len());

@@ -51,7 +51,7 @@ impl Options {
                 return Err(SYNTAX);
             }
         }
-        // What is forced is never denied, so there would be nothing to start a block.
+        // A forced request is never denied, so it could never start a block.
         if options.mode == Some(Mode::Force) && options.block.is_some() {
             return Err(SYNTAX);
         }

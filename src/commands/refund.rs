@@ -51,7 +51,7 @@ impl Command for Refund {
     }
 }
 
-/// Gives units back; `None` when nothing is in use.
+/// Gives units back; `None` if nothing is in use.
 fn refund<A: Encoding>(
     mut limiter: Limiter<A>,
     units: Units,

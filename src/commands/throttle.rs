@@ -90,7 +90,7 @@ fn open(key: &Key<'_>, quota: Quota, now: Timestamp) -> Result<Limiter<Bucket>, 
 }
 
 /// The state that redis-cell keeps: the TAT as a decimal number of nanoseconds since the epoch, in a key that expires
-/// when it has come. No other number is taken for one: its time has to be within two seconds of the key's expiry.
+/// at that time. No other number is taken for one: its time has to be within two seconds of the key's expiry.
 fn redis_cells_tat(key: &Key<'_>) -> Option<u64> {
     // Nineteen digits: from 2001 to 2262. What has no expiry, or another length, is not looked at.
     const DIGITS: usize = 19;
@@ -106,7 +106,7 @@ fn redis_cells_tat(key: &Key<'_>) -> Option<u64> {
     (apart <= 2_000).then_some(tat)
 }
 
-/// Limited (0 or 1), the burst, remaining, seconds until the request would be granted (-1 when it is, or never can be),
+/// Limited (0 or 1), the burst, remaining, seconds until the request would be granted (-1 if it is, or never can be),
 /// seconds until the whole quota is back. A quantity of 0 is never limited.
 fn reply(decision: &Decision, quantity: u64) -> [i64; 5] {
     let limited = quantity > 0 && decision.granted == 0;

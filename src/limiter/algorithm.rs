@@ -33,10 +33,10 @@ pub trait Algorithm: Sized {
     /// What decides: one, or several that have to agree.
     type Limit: Limit;
 
-    /// That of a key that was never asked for.
+    /// The one of a key that holds nothing yet.
     fn new(parameters: &Self::Parameters) -> Self;
 
-    /// Lets the time, which was `from`, be `now`.
+    /// Moves the time on from `from` to `now`.
     fn advance(&mut self, from: Timestamp, now: Timestamp);
 
     /// Makes `parameters` the active ones, forgetting and forgiving nothing. Returns whether anything changed.
@@ -49,10 +49,10 @@ pub trait Algorithm: Sized {
     /// is beyond is dropped.
     fn charge(&mut self, units: u64, now: Timestamp);
 
-    /// Gives back up to `units` of everything stored, those admitted last, as if they never had been. Returns the most
-    /// that one limit gave back.
+    /// Gives back up to `units` from each limit that is stored, those admitted last: they count as never admitted.
+    /// Returns the most that one limit gave back.
     fn refund(&mut self, units: u64) -> u64;
 
-    /// The time until nothing that is stored matters any more.
+    /// The time until nothing of what is stored matters any more.
     fn expires_after(&self, now: Timestamp) -> Duration;
 }

@@ -2,10 +2,10 @@
 
 use super::{Duration, Units};
 
-/// The answer to a request, or to the question what the answer would be.
+/// The answer to a request, or a preview of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// Units granted; 0 when denied.
+    /// Units granted; 0 if denied.
     pub granted: u64,
     /// The most units that could be granted at once.
     pub limit: Units,
@@ -44,7 +44,7 @@ impl RetryAfter {
     /// At once.
     pub const NOW: Self = Self::After(Duration::ZERO);
 
-    /// The later of this and the end of a block that lasts `left`; never stays never.
+    /// The later of this and the end of a block that lasts `left`; [`RetryAfter::Never`] stays what it is.
     #[must_use]
     pub(super) fn at_least(self, left: Duration) -> Self {
         self.max(Self::After(left))

@@ -1,12 +1,12 @@
 //! GCRA, the generic cell rate algorithm: a token bucket that is stored as one point in time.
 //!
-//! The theoretical arrival time (TAT) is when the whole quota is back. A request of `cost` units is granted iff moving
-//! the TAT on by what the units are worth leaves it at most the worth of `burst` units ahead of now. (ITU-T
+//! The theoretical arrival time (TAT) is when the whole quota is back. A grant moves it on by what the units are worth.
+//! A request is granted if and only if the TAT is then at most the worth of `burst` units ahead of now. (ITU-T
 //! Recommendation I.371, "virtual scheduling"; in use for web requests since Brandur Leach's throttled.)
 //!
-//! One unit is worth `window / limit` of time, which need not be a whole number of anything. So time is counted in
-//! *ticks* of `1 / limit` nanosecond here: a unit is worth exactly `window` (in nanoseconds) ticks, and nothing is ever
-//! rounded but a reply, and that upwards.
+//! One unit is worth `window / limit` of time, which is not always a whole number of nanoseconds. So time is counted in
+//! *ticks* of `1 / limit` nanosecond here: a unit is worth exactly `window` (in nanoseconds) ticks. Only a reply is
+//! rounded, and the TAT if the limit changes: both upwards.
 
 use super::quota::{NANOS_PER_MICRO, divide};
 use super::{
@@ -63,7 +63,7 @@ impl Algorithm for Bucket {
     }
 
     fn advance(&mut self, from: Timestamp, now: Timestamp) {
-        // Nothing passes while the clock stands before `from`: the TAT steps back with it.
+        // While the clock stands before `from` no time passes: the TAT steps back with the clock.
         let passed = now.duration_since(from);
         let refilled = self
             .quota
@@ -168,7 +168,7 @@ impl Limit for Bucket {
 }
 
 impl Limiter<Bucket> {
-    /// A limiter that another program stored as nothing but the TAT, in nanoseconds since the epoch.
+    /// A limiter of which another program stored only the TAT, in nanoseconds since the epoch.
     #[must_use]
     pub fn from_tat(quota: Quota, tat_nanos: u64, now: Timestamp) -> Self {
         let now_nanos = now.as_micros().saturating_mul(1_000);

@@ -15,7 +15,7 @@ pub trait Limit {
     /// Units that would be granted now.
     fn remaining(&self) -> u64;
 
-    /// Units in use. More than the limit in debt, or when the limit has been lowered.
+    /// Units in use. More than the limit if there is a debt, or if the limit was lowered.
     fn used(&self) -> u64;
 
     /// Whether the whole quota is there.
@@ -27,7 +27,7 @@ pub trait Limit {
     /// When `cost` units would be granted; [`RetryAfter::NOW`] if there is room.
     fn retry_after(&self, cost: Units, now: Timestamp) -> RetryAfter;
 
-    /// The time until there are more units remaining; none when all are there.
+    /// The time until there are more units remaining; zero if all are there.
     fn next_after(&self, now: Timestamp) -> Duration;
 
     /// The time until the whole quota is back.
@@ -105,8 +105,9 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
         request.mode == Mode::Exact && self.iter().any(|limit| request.cost > limit.max_grant())
     }
 
-    /// The reply when `granted` units are (or would be) granted. Every field is that of one limit, the binding one:
-    /// granted, the one with the fewest units remaining; denied, the one with the longest wait. Ties go to the first.
+    /// The reply if `granted` units are (or would be) granted. Every field is that of one limit, the binding one: after
+    /// a grant, the one with the fewest units remaining; after a denial, the one with the longest wait. Ties go to the
+    /// first.
     pub(super) fn decision_for(
         &self,
         request: &Request,

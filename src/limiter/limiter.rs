@@ -1,10 +1,10 @@
-//! One key's limiter at one instant: what it decides, and what becomes of the key.
+//! One key's limiter at one time: what it decides, and what becomes of the key.
 
 use super::{
     Algorithm, Decision, Duration, NonEmpty, Outcome, Request, Timestamp, Units, Window, Write,
 };
 
-/// One key's limiter at one instant.
+/// One key's limiter at one time.
 ///
 /// ```
 /// use redis_ratelimit::limiter::{Limiter, Request, Rule, Rules, Timestamp, Units, Window, Windows, Write};
@@ -32,13 +32,13 @@ pub struct Limiter<A> {
     now: Timestamp,
     blocked_for: Duration,
     algorithm: A,
-    /// What decides is not what is stored, because the parameters changed or the clock stepped back. Stored even by a
-    /// denial: whoever was denied has to find what the wait was told by.
+    /// It is not what is stored, because the parameters changed or the clock stepped back. Then even a denial stores it:
+    /// after the wait that a caller was told, the limiter must be the one that the wait was computed from.
     differs: bool,
 }
 
 impl<A: Algorithm> Limiter<A> {
-    /// The limiter of a key that was never asked for.
+    /// The limiter of a key that holds nothing yet.
     #[must_use]
     #[inline(always)]
     pub fn new(parameters: &A::Parameters, now: Timestamp) -> Self {
@@ -56,7 +56,7 @@ impl<A: Algorithm> Limiter<A> {
         }
     }
 
-    /// Lets the limiter, which stood like this at `written`, be as it is now.
+    /// Moves the limiter on to now from `written`, the time at which it was stored like this.
     pub(super) fn resume(&mut self, blocked_for: Duration, written: Timestamp) {
         self.blocked_for = blocked_for.saturating_sub(self.now.duration_since(written));
         self.differs = self.now < written;
@@ -87,8 +87,8 @@ impl<A: Algorithm> Limiter<A> {
 
     /// Denies a request, whether there is room or not: another key may have none. It may start a block.
     ///
-    /// A denial writes nothing, unless it starts a block or what decided is not what is stored; and what can never be
-    /// granted never writes.
+    /// A denial writes nothing, unless it starts a block, or the limiter is not what is stored. A request that can
+    /// never be granted writes nothing in any case.
     pub fn deny(&mut self, request: &Request) -> Outcome {
         let write = if self.active().exceeds_limit(request) {
             Write::Nothing
@@ -106,21 +106,21 @@ impl<A: Algorithm> Limiter<A> {
         }
     }
 
-    /// What [`Limiter::decide`] would answer, but with the state as it stands.
+    /// What [`Limiter::decide`] would answer; the state stays as it is.
     #[must_use]
     #[inline]
     pub fn preview(&self, request: &Request) -> Decision {
         self.decision_for(request, self.grantable(request))
     }
 
-    /// The [`Limiter::preview`] of a plain request; `None` when nothing is in use.
+    /// The [`Limiter::preview`] of a plain request; `None` if nothing is in use.
     #[must_use]
     pub fn peek(&self, cost: Units) -> Option<Decision> {
         (!self.is_full()).then(|| self.preview(&Request::exact(cost)))
     }
 
     /// Gives back the units admitted last: they count as never admitted. `granted` is how many, the most that one
-    /// window gave back; the rest is the [`Limiter::peek`] afterwards. `None` when there is nothing to give back.
+    /// window gave back; the rest is the [`Limiter::peek`] afterwards. `None` if there is nothing to give back.
     pub fn refund(&mut self, units: Units) -> Option<Outcome> {
         if self.is_expired() {
             return None;
@@ -149,7 +149,7 @@ impl<A: Algorithm> Limiter<A> {
         }
     }
 
-    /// The block that a denial of `request` starts: none while another lasts.
+    /// The block that a denial of `request` starts: none as long as another lasts.
     const fn block_to_start(&self, request: &Request) -> Option<Window> {
         if self.blocked_for.is_zero() {
             request.block

@@ -16,7 +16,7 @@ pub struct Quota {
     burst: Units,
 }
 
-/// Why a quota cannot be had.
+/// Why there is no such quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuotaError {
     /// More than one unit per nanosecond.
@@ -26,7 +26,7 @@ pub enum QuotaError {
 }
 
 impl Quota {
-    /// The smallest that there is: one unit a millisecond.
+    /// The smallest one: one unit a millisecond.
     pub(super) const MIN: Self = Self {
         limit: Units::ONE,
         window: Window::MIN,

@@ -3,7 +3,7 @@
 //! A log of what was admitted, in at most [`MAX_GROUPS`] groups. A group is dated by its *newest* unit and leaves the
 //! window as a whole, so no unit is ever forgotten early; that is the whole proof of the guarantee. Every grant opens a
 //! group of its own, so the log is exact until there are more than [`MAX_GROUPS`]; then two neighbours join, which keeps
-//! some units a little longer than need be.
+//! some units a little longer than needed.
 
 use arrayvec::ArrayVec;
 
@@ -25,7 +25,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The smallest that there is: one unit a millisecond.
+    /// The smallest one: one unit a millisecond.
     pub(super) const MIN: Self = Self {
         limit: Units::ONE,
         window: Window::MIN,
@@ -41,7 +41,7 @@ pub struct Group {
     pub units: u64,
 }
 
-/// The groups of a log, oldest first, each at its own instant. One more than is kept, while two are about to join.
+/// The groups of a log, oldest first, each at another time. There is one more than are kept while two are about to join.
 pub(super) type Groups = ArrayVec<Group, { MAX_GROUPS + 1 }>;
 
 /// What one window has admitted.
@@ -161,11 +161,11 @@ impl WindowLog {
     }
 
     /// Joins two neighbours, dated by the newer: of the pairs of at most `2g` units together, `g = ceil(limit / K)`,
-    /// the one that keeps its older units least longer than need be.
+    /// the one whose older units are kept too long by the least (units x time).
     ///
     /// Such a pair exists: the `K + 1` groups hold at most `limit` units, so the `K` pairs of neighbours hold at most
-    /// `2 x limit` together, and the smallest at most `2 x limit / K`. In debt (`FORCE`) the same holds with what is
-    /// used in the limit's place.
+    /// `2 x limit` together, and the smallest at most `2 x limit / K`. If there is a debt (`FORCE`), the same
+    /// holds with what is used in place of the limit.
     fn join(&mut self) {
         let max = self
             .rule
@@ -276,7 +276,7 @@ impl Limit for WindowLog {
         if self.is_full() {
             Duration::ZERO
         } else {
-            // In debt, there is none remaining until it is paid.
+            // If there is a debt, no unit remains until it is paid.
             self.time_to_free(debt.saturating_add(1), now)
         }
     }

@@ -1,4 +1,4 @@
-//! Points in time, spans of time, and the windows that limits are counted over.
+//! Points in time, lengths of time, and the windows that limits are counted over.
 
 use std::num::NonZeroU64;
 
@@ -7,10 +7,10 @@ use std::num::NonZeroU64;
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The last representable instant, in the year 4253: what fits the 7 bytes that a stored state spends on it.
+    /// The last one, in the year 4253: what fits into the 7 bytes that a stored state has for it.
     pub const MAX: Self = Self((1 << 56) - 1);
 
-    /// The instant `micros` microseconds after the epoch; [`Timestamp::MAX`] where that would be later.
+    /// The timestamp `micros` microseconds after the epoch; [`Timestamp::MAX`] if that would be later.
     #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         if micros > Self::MAX.0 {

@@ -95,7 +95,7 @@ impl Windows {
         self.others.last_mut()
     }
 
-    /// Makes room for as many logs beside the first.
+    /// Makes room for `others` logs beside the first.
     pub(super) fn reserve(&mut self, others: usize) {
         self.others.reserve_exact(others);
     }
@@ -209,7 +209,8 @@ impl Algorithm for Windows {
     }
 }
 
-/// The log for `rule`: the stored one of that length, taken out; else what the longest holds that is young enough.
+/// The log for `rule`: the stored one of that length, taken out; else one with the units of the longest that are young
+/// enough.
 fn take(
     stored: &mut Vec<WindowLog>,
     longest: Option<&WindowLog>,

@@ -18,7 +18,7 @@ pub(super) unsafe fn strings<'a>(
     argc: c_int,
 ) -> &'a [*mut raw::RedisModuleString] {
     match usize::try_from(argc) {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises it.
         Ok(count @ 1..) => unsafe { slice::from_raw_parts(argv, count) },
         _ => &[],
     }
@@ -28,14 +28,14 @@ pub(super) unsafe fn strings<'a>(
 /// The string lives as long as the bytes.
 pub(super) unsafe fn bytes<'a>(string: *mut raw::RedisModuleString) -> &'a [u8] {
     let mut len = 0;
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let bytes = unsafe { api!(RedisModule_StringPtrLen)(string, &raw mut len) };
     // SAFETY: the server points at `len` bytes that live and stay as they are as long as the string.
     unsafe { slice::from_raw_parts(bytes.cast(), len) }
 }
 
-/// A question of the server: which arguments of a command are keys. It is no call: Valkey 8 asks from its I/O threads, so
-/// nothing here leads to what only the main thread may touch.
+/// The server's question which arguments of a command are keys. It is not a call: Valkey 8 asks from its I/O threads, so
+/// nothing here leads to what only the main thread may reach.
 #[derive(Debug)]
 pub(crate) struct KeyRequest<'a> {
     ctx: *mut raw::RedisModuleCtx,
@@ -43,7 +43,7 @@ pub(crate) struct KeyRequest<'a> {
 }
 
 impl<'a> KeyRequest<'a> {
-    /// The question, if the server has called the handler for that.
+    /// The question, if that is what the server has called the handler for.
     ///
     /// # Safety
     /// The arguments are those that the server gave to a command's handler, which has not returned yet.
@@ -52,11 +52,11 @@ impl<'a> KeyRequest<'a> {
         argv: *mut *mut raw::RedisModuleString,
         argc: c_int,
     ) -> Option<Self> {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises it.
         let asked = unsafe { api!(RedisModule_IsKeysPositionRequest)(ctx) } != 0;
         asked.then(|| Self {
             ctx,
-            // SAFETY: the caller's word.
+            // SAFETY: the caller promises it.
             argv: unsafe { strings(argv, argc) },
         })
     }
@@ -99,7 +99,7 @@ impl<'a> Call<'a> {
         argv: *mut *mut raw::RedisModuleString,
         argc: c_int,
     ) -> Self {
-        // SAFETY: the caller's word.
+        // SAFETY: the caller promises it.
         let argv = unsafe { strings(argv, argc) };
         Self {
             ctx,
@@ -120,7 +120,7 @@ impl<'a> Call<'a> {
         Some(unsafe { bytes(string) })
     }
 
-    /// The time of the call. It is read once per command: ask once, too.
+    /// The time of the call. Ask for it once: Redis 7.0 would give another time when asked again.
     pub(crate) fn now(&self) -> Timestamp {
         clock::now()
     }
@@ -153,14 +153,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether the caller may see what is in a database. Where users may be kept out of databases (Valkey 9.1), only
-    /// what is in the selected one: the server tells modules nothing about the others.
+    /// Whether the caller may see what is in a database. If users can be kept out of databases (Valkey 9.1), the caller
+    /// may see only the selected one: the server tells modules nothing about the others.
     pub(crate) fn may_see_database(&self, database: u32) -> bool {
         !server_info::databases_are_guarded() || database == self.database()
     }
 
-    /// Replicates the call itself, once, because the server knows no `SET` or `DEL` (`rename-command`). Replicas decide
-    /// by themselves then, which is less exact, but keeps the limit.
+    /// Replicates the call itself, at most once, for a server that has no `SET` or `DEL` (`rename-command`). Replicas
+    /// then decide by themselves, which is less exact, but keeps the limit.
     pub(super) fn replicate_verbatim(&self) {
         if !self.replicated_verbatim.replace(true) {
             // SAFETY: `ctx` is the context of this call.
@@ -174,7 +174,7 @@ impl<'a> Call<'a> {
         unsafe { api!(RedisModule_ReplyWithArray)(self.ctx, len.try_into().unwrap_or(0)) };
     }
 
-    /// Begins a reply: a map of `len` names and values, which follow. RESP2 has no maps: there, a flat array.
+    /// Begins a reply: a map of `len` names and values, which follow. RESP2 has no maps: it gets a flat array.
     pub(crate) fn reply_map(&self, len: usize) {
         // SAFETY: `ctx` is the context of this call.
         unsafe { api!(RedisModule_ReplyWithMap)(self.ctx, len.try_into().unwrap_or(0)) };

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::api::optional;
 use crate::limiter::Timestamp;
 
-/// The time of the command that runs: the server's own, which it reads once per command and holds still in
-/// transactions and scripts, and which its expiry uses. Redis 7.0 does not give it to modules: there, the system clock.
+/// The time of the command that runs: the server's own, which it reads once per command and holds still in transactions
+/// and scripts, and which its expiry uses. Redis 7.0 does not give it to modules: there, the system clock's.
 pub(super) fn now() -> Timestamp {
     // SAFETY: the table is written while the module loads and never afterwards.
     let micros = match unsafe { optional::RedisModule_CachedMicroseconds } {

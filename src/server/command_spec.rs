@@ -23,13 +23,13 @@ pub(crate) trait Command {
     /// Where its calls are counted.
     const COUNTERS: &'static CommandCounters;
 
-    /// Which arguments are keys, where the server cannot tell ([`Keys::Counted`]): Redis 7.0 does not understand its own
+    /// Which arguments are keys, if the server cannot tell ([`Keys::Counted`]): Redis 7.0 does not understand its own
     /// key specifications when it routes a command in a cluster.
     fn keys(_request: &KeyRequest<'_>) -> Range<usize> {
         0..0
     }
 
-    /// Carries out one call and replies; or refuses, having changed nothing and replied nothing.
+    /// Carries out one call and replies. After an error, nothing was changed and nothing was replied.
     fn run(call: &Call<'_>) -> Result<(), Error>;
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Spec {
     pub(crate) flags: &'static CStr,
     /// Its ACL categories, for servers that let modules set them (not Redis 7.0).
     pub(crate) categories: &'static CStr,
-    /// The same for servers that do not let modules make categories of their own (not Redis 7.2).
+    /// The same for servers that do not let modules make categories of their own (Redis 7.2).
     pub(crate) core_categories: &'static CStr,
     /// The number of arguments with the name; negative: at least as many. The server refuses calls with fewer.
     pub(crate) arity: c_int,
@@ -154,7 +154,7 @@ impl Argument {
     }
 }
 
-/// Tells the server what `spec` says of a command and the call that creates one does not. On failure, what it would not do.
+/// Tells the server what `spec` says beside what it needed to create the command. On failure, what it would not do.
 ///
 /// # Safety
 /// The command is one of this module, which is still loading.

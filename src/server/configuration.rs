@@ -82,7 +82,7 @@ fn from_to(range: &RangeInclusive<u64>, between: &str) -> String {
 
 fn number_within(value: &[u8], range: &RangeInclusive<u64>) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?;
-    // Without a sign, which parsing would take.
+    // Without a sign, which `parse` would accept.
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     let number = text.parse().ok().filter(|_| digits)?;
     range.contains(&number).then_some(number)
@@ -225,7 +225,7 @@ unsafe extern "C" fn set_top_half_life(
     OK
 }
 
-/// A number as the server has it.
+/// A number as the server takes it.
 fn integer(number: u64) -> c_longlong {
     c_longlong::try_from(number).unwrap_or(c_longlong::MAX)
 }

@@ -1,4 +1,4 @@
-//! What the server tells without being asked.
+//! What the server tells without being asked: its events.
 
 use std::ffi::{c_int, c_void};
 
@@ -7,7 +7,7 @@ use redis_module::raw;
 use super::api::api;
 use super::{Load, replication, unload};
 
-/// The events that somebody here wants to know of. The server keeps one function for each.
+/// The events that matter here. The server keeps one function of a module for each.
 const EVENTS: [u64; 8] = [
     raw::REDISMODULE_EVENT_CONFIG,
     raw::REDISMODULE_EVENT_CRON_LOOP,
@@ -19,9 +19,10 @@ const EVENTS: [u64; 8] = [
     raw::REDISMODULE_EVENT_SHUTDOWN,
 ];
 
-/// Has the server tell of them.
+/// Asks the server to tell of them.
 ///
-/// To be called as the last thing that a load does: when a load fails, Redis 7.0 goes on to tell a library that has gone.
+/// To be called as the last thing that a load does: if a load fails, Redis 7.0 still calls the function, in a library
+/// that is gone.
 pub(crate) fn subscribe(load: &Load<'_>) {
     let all = EVENTS.iter().all(|id| {
         let event = raw::RedisModuleEvent {

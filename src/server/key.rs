@@ -22,7 +22,7 @@ const REFUSED: Error = Error::Server(c"ERR the server refused to write the key")
 pub(crate) struct Key<'a> {
     call: &'a Call<'a>,
     name: *mut raw::RedisModuleString,
-    /// Null where a key that was opened for reading does not exist.
+    /// Null if a key that was opened for reading does not exist.
     handle: *mut raw::RedisModuleKey,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Key<'a> {
         }
     }
 
-    /// When the key expires, in milliseconds since the epoch; `None` where it does not.
+    /// When the key expires, in milliseconds since the epoch; `None` if it does not.
     pub(crate) fn expires_at_millis(&self) -> Option<u64> {
         if self.handle.is_null() {
             return None;
@@ -107,7 +107,7 @@ impl<'a> Key<'a> {
             }
         }
         if let Err(error) = self.overwrite(state, millis) {
-            // Neither half a state nor one that never ends.
+            // Neither half a state may stay, nor one that never expires.
             self.delete();
             return Err(error);
         }
@@ -182,7 +182,7 @@ impl<'a> Key<'a> {
     }
 
     /// Tells WATCH and client-side caches. (The server would do so by itself for every key that was opened for writing,
-    /// also where nothing was written; the module asked it not to.)
+    /// even if nothing was written; the module asked it not to.)
     fn signal_modified(&self) {
         // SAFETY: context and name are those of this call.
         unsafe { api!(RedisModule_SignalModifiedKey)(self.call.ctx, self.name) };

@@ -26,7 +26,7 @@ const fn number(digits: &str) -> c_int {
     }
 }
 
-/// A key that was opened for writing counts as modified only where the module says so.
+/// A key that was opened for writing counts as modified only if the module says so.
 const NO_IMPLICIT_SIGNAL_MODIFIED: c_int = 1 << 1;
 /// The module can be used while a replica loads a data set in the background.
 const HANDLE_REPL_ASYNC_LOAD: c_int = 1 << 2;
@@ -37,7 +37,7 @@ const VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION: c_int = 1 << 5;
 const CATEGORY: &CStr = c"ratelimit";
 
 /// A load of the module, as long as the server waits for it: proof that the server can be asked for what it does only
-/// then.
+/// during a load.
 #[derive(Debug)]
 pub(crate) struct Load<'a> {
     pub(super) ctx: *mut raw::RedisModuleCtx,
@@ -84,7 +84,7 @@ pub(super) unsafe fn log(ctx: *mut raw::RedisModuleCtx, level: &CStr, text: &str
 /// Called by the server when it loads the module.
 ///
 /// # Safety
-/// It is the server that calls it, with what it calls this function with.
+/// It is the server that calls it, with a context and `argc` arguments that live until this function returns.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn RedisModule_OnLoad(
     ctx: *mut raw::RedisModuleCtx,
@@ -128,7 +128,7 @@ unsafe extern "C" fn RedisModule_OnLoad(
 /// # Safety
 /// The context is that of the load.
 unsafe fn refuse(ctx: *mut raw::RedisModuleCtx, why: &str) {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     unsafe {
         log(
             ctx,
@@ -141,7 +141,7 @@ unsafe fn refuse(ctx: *mut raw::RedisModuleCtx, why: &str) {
 /// Called by the server when it is about to unload the module.
 ///
 /// # Safety
-/// It is the server that calls it, with what it calls this function with.
+/// It is the server that calls it, with a context that lives until this function returns.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_int {
     // SAFETY: the context is that of this call.
@@ -156,7 +156,7 @@ unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_in
         };
         return ERR;
     }
-    // SAFETY: the server has called this function, and waits for it.
+    // SAFETY: the server has called this function, and waits until it returns.
     crate::stop(unsafe { MainThread::new() });
     OK
 }

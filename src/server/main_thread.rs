@@ -1,4 +1,4 @@
-//! What is touched only while the server waits for the module, which it does in one thread at a time.
+//! What is reached only while the server waits for the module, which it does in one thread at a time.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -10,14 +10,15 @@ pub(crate) struct MainThread<'a>(PhantomData<*const &'a ()>);
 
 impl MainThread<'_> {
     /// # Safety
-    /// The server has called the module, and the proof does not outlive the call. Nor does it leave the thread, which
-    /// the compiler sees to.
+    /// The server has called the module, and the proof does not outlive the call. (It cannot leave the thread: the
+    /// compiler sees to that.)
     pub(super) const unsafe fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-/// A value for the main thread. Locks would let nobody wait, and yet take longer than what is done with the value.
+/// A value for the main thread. With a lock nobody would ever wait, but the lock would take longer than what is done
+/// with the value.
 #[derive(Debug)]
 pub(crate) struct MainThreadCell<T>(RefCell<T>);
 
@@ -29,11 +30,11 @@ impl<T> MainThreadCell<T> {
         Self(RefCell::new(value))
     }
 
-    /// Hands out the value; `None` where it is handed out already, further up in the same call.
-    pub(crate) fn with<R>(&self, _: MainThread<'_>, touch: impl FnOnce(&mut T) -> R) -> Option<R> {
+    /// Hands out the value; `None` if it is handed out already, further up in the same call.
+    pub(crate) fn with<R>(&self, _: MainThread<'_>, look: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.0
             .try_borrow_mut()
             .ok()
-            .map(|mut value| touch(&mut value))
+            .map(|mut value| look(&mut value))
     }
 }

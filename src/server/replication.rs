@@ -4,15 +4,15 @@
 //! grant; `RedisModule_ReplicateVerbatim` looks first. So the latter is called if there is no sink: it only counts the
 //! change, for the save points.
 //!
-//! The server can be asked, but that takes too long to be done for every call. Its answer "none" holds until an event says
-//! otherwise:
+//! The server can be asked, but that takes too long to be done for every call. Its answer "none" holds until an event
+//! says otherwise:
 //!
 //! - A replica begins with a snapshot, and takes what is replicated after it. A forked child writes the snapshot, or the
 //!   server itself, to a file. The server tells of both before it carries out another command.
-//! - A replica that comes back needs no snapshot if the server has a backlog. A backlog begins with a replica that waits
-//!   for its snapshot. No replica asks for what the backlog keeps from before the snapshot: it belongs to a new history,
-//!   whose name they are told with the snapshot. A backlog also begins with the role of a replica, or when data is loaded
-//!   that came from a primary. The server tells of these, too.
+//! - A replica that comes back needs no snapshot if the server has a backlog. A backlog begins with a replica that
+//!   waits for its snapshot. No replica asks for what the backlog keeps from before the snapshot: it belongs to a new
+//!   history, whose name they are told with the snapshot. A backlog also begins with the role of a replica, or when
+//!   data is loaded that came from a primary. The server tells of these, too.
 //! - An append-only file begins with a change of the configuration, or with a role or a fork as above.
 //!
 //! In a cluster slots move in other ways, so the answer is never "none".
@@ -41,8 +41,8 @@ const MAYBE: u8 = 2;
 /// There may always be some: the server does not tell of all that matters.
 const CANNOT_TELL: u8 = 3;
 
-/// An append-only file is a sink; of a replica, the primary decides what is replicated; and in a cluster slots move, with
-/// what is written.
+/// An append-only file is a sink; on a replica, the primary decides what is replicated; and in a cluster slots move,
+/// with what is written.
 const HAS_SINK: c_int = (raw::REDISMODULE_CTX_FLAGS_AOF
     | raw::REDISMODULE_CTX_FLAGS_SLAVE
     | raw::REDISMODULE_CTX_FLAGS_CLUSTER) as c_int;

@@ -1,4 +1,4 @@
-//! What the server says of itself: a section of its own `INFO`.
+//! What the server says of itself: a section of its own `INFO`, and what follows from its version.
 
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ impl ServerInfo {
     /// # Safety
     /// The context is that of a call that outlives the section.
     pub(super) unsafe fn section(ctx: *mut raw::RedisModuleCtx, name: &CStr) -> Self {
-        // SAFETY: the caller's word; the server copies the string.
+        // SAFETY: the caller promises it; the server copies the string.
         let info = unsafe { api!(RedisModule_GetServerInfo)(ctx, name.as_ptr()) };
         Self { ctx, info }
     }
@@ -71,7 +71,7 @@ pub(super) fn databases_are_guarded() -> bool {
 /// # Safety
 /// The context is that of a call that has not returned yet.
 pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     if let Some(valkey) = unsafe { valkey_version(ctx) } {
         return valkey >= (9, 0);
     }
@@ -84,7 +84,7 @@ pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
 /// # Safety
 /// The context is that of a call that has not returned yet.
 pub(super) unsafe fn valkey_version(ctx: *mut raw::RedisModuleCtx) -> Option<(u32, u32)> {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let info = unsafe { ServerInfo::section(ctx, c"server") };
     let mut numbers = info.text(c"valkey_version")?.split('.');
     let mut next = || numbers.next().and_then(|number| number.parse().ok());

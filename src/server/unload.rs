@@ -1,18 +1,18 @@
 //! Whether the server may unload the module.
 //!
-//! A server looks a command up before it carries it out, and frees what it has found when a module goes. Whoever waits in
-//! between is carried out with what is in that memory afterwards: nothing, which ends the server; or, in an exchange for
-//! another build, any other command of the new one. Requests wait in between
+//! A server looks a command up before it carries it out, and frees what it has found when the module goes. A request
+//! that waits in between is carried out with what is in that memory afterwards: nothing, and the server crashes; or, if
+//! another build was loaded, any command of that build. Requests wait in between
 //!
 //! - if there are I/O threads, which look commands up (Redis 8.0, Valkey 8.0 and later): at any time;
 //! - in an open transaction (all servers);
 //! - if they wait for the end of a pause, or to be retried after one (Redis 7.2, Valkey 7.2 and later);
 //! - behind a command that blocks, if the server looks up all that came in one piece (Valkey 9.1).
 //!
-//! So the module does not go while there are such requests. The same rules hold for all servers, but for the last one: a
-//! server without it has many clients that block all the time.
+//! So the module does not go while there are such requests. The first three rules hold on all
+//! servers; the last only on those that look ahead, since clients that block are common.
 //!
-//! Nor does it go where users have rules that name its commands, and the server would end by an assertion.
+//! Nor does it go if users have rules that name its commands, and the server would end by an assertion.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
@@ -26,8 +26,9 @@ use super::Load;
 use super::api::{api, optional};
 use super::server_info::{self, ServerInfo};
 
-/// How many commands the server had carried out when it loaded the module. As long as there are no more, it is still at
-/// it, and may call the load off: then the module has to go (Redis 8.0 ends if it does not), and nobody has used it yet.
+/// How many commands the server had carried out when it loaded the module. As long as there are no more, the load is
+/// not over, and the server may call it off: then the module has to go (Redis 8.0 ends if it does not), and nobody has
+/// used it yet.
 static COMMANDS_AT_LOAD: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the server ends. Valkey 9.1 unloads all modules as one of the last things that it does.
@@ -54,7 +55,7 @@ pub(super) fn begin(load: &Load<'_>) {
 /// # Safety
 /// The context is that of a call that has not returned yet.
 unsafe fn commands_processed(ctx: *mut raw::RedisModuleCtx) -> u64 {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let stats = unsafe { ServerInfo::section(ctx, c"stats") };
     stats.number(c"total_commands_processed").unwrap_or(0)
 }
@@ -71,7 +72,7 @@ pub(super) fn on_tick() {
 /// # Safety
 /// `change` is null or what the server gives with the event of a changed configuration.
 pub(super) unsafe fn on_configuration(change: *const raw::RedisModuleConfigChangeV1) {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let Some(change) = (unsafe { change.as_ref() }) else {
         return;
     };
@@ -96,16 +97,16 @@ pub(super) unsafe fn on_configuration(change: *const raw::RedisModuleConfigChang
 /// # Safety
 /// The context is that of an unload.
 pub(super) unsafe fn objection(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let commands = unsafe { commands_processed(ctx) };
     if ENDING.load(Ordering::Relaxed) || commands == COMMANDS_AT_LOAD.load(Ordering::Relaxed) {
         return None;
     }
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let objection = unsafe { threads_work(ctx) };
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     let objection = objection.or_else(|| unsafe { requests_wait(ctx) });
-    // SAFETY: the caller's word.
+    // SAFETY: the caller promises it.
     objection.or_else(|| unsafe { users_need_it(ctx) })
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct User<'a> {
 }
 
 impl<'a> User<'a> {
-    /// The user of `call`; `None` where there is no user, as when another module calls on its own behalf.
+    /// The user of `call`; `None` if there is no user, as when another module calls on its own behalf.
     pub(crate) fn of(call: &'a Call<'a>) -> Option<Self> {
         // A script runs as its caller, but not as a client that has a number. Anywhere else the number is the safe way:
         // servers up to Redis 8.0 crash when they are asked for the name of a user that is not there.
@@ -44,8 +44,8 @@ impl<'a> User<'a> {
     }
 
     /// Whether the user may read every key, by the pattern `*`. The server can be asked about one key only, so this is
-    /// read in the user's rules, as `ACL LIST` shows them: words, the first of a selector after a parenthesis. No where
-    /// the server does not show them (before Redis 7.0.6).
+    /// read in the user's rules, as `ACL LIST` shows them: words, the first of a selector after a parenthesis. `false`
+    /// if the server does not show them (before Redis 7.0.6).
     pub(crate) fn may_read_all(&self) -> bool {
         // SAFETY: the table is written while the module loads and never afterwards.
         let Some(describe) = (unsafe { optional::RedisModule_GetModuleUserACLString }) else {

@@ -66,7 +66,7 @@ impl CommandCounters {
         self.impossible.add(1);
     }
 
-    /// Counts a call that was refused.
+    /// Counts a call that ended with an error.
     pub(crate) fn count_error(&self, kind: &Counter) {
         self.errors.add(1);
         kind.add(1);

@@ -24,7 +24,7 @@ const MAX_DOUBLINGS: u64 = 4;
 pub(super) struct Decay {
     /// In microseconds, at least one.
     half_life: u64,
-    /// Whether time passes at all.
+    /// Whether counts fade at all.
     fades: bool,
     /// For how long weights have been growing, in microseconds.
     age: u64,
@@ -64,8 +64,8 @@ impl Decay {
         }
     }
 
-    /// Lets the time pass until `now`. Returns how often all counts must be halved now: mostly 0 times. If the clock
-    /// stands before the last call, no time has passed.
+    /// Moves the time on to `now`. Returns how often all counts must be halved now: mostly 0 times. If the clock stepped
+    /// back since the last call, no time has passed.
     pub(super) fn advance(&mut self, now: Timestamp) -> u32 {
         let elapsed = now.duration_since(self.updated.unwrap_or(now)).as_micros();
         self.updated = Some(now);

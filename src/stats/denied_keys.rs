@@ -15,14 +15,14 @@ pub(crate) const HALF_LIVES: RangeInclusive<u64> = 0..=30 * 24 * 60 * 60;
 
 static DENIED_KEYS: MainThreadCell<Option<Sketch>> = MainThreadCell::new(None);
 
-/// Starts afresh with room for `keys` keys, whose counts have a half-life of so many seconds.
+/// Starts anew with room for `keys` keys, whose counts have a half-life of `half_life` seconds.
 pub(crate) fn start(main_thread: MainThread<'_>, keys: u64, half_life: u64) {
     DENIED_KEYS.with(main_thread, |sketch| {
         *sketch = Some(Sketch::new(keys.min(MAX_KEYS) as usize, half_life))
     });
 }
 
-/// Changes the half-life from now on; before the start nothing.
+/// Changes the half-life from now on; does nothing before the start.
 pub(crate) fn set_half_life(main_thread: MainThread<'_>, now: Timestamp, half_life: u64) {
     DENIED_KEYS.with(main_thread, |sketch| {
         if let Some(sketch) = sketch {

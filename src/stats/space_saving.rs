@@ -1,9 +1,9 @@
-//! The keys denied most lately, in memory that does not grow: the Space-Saving sketch (Metwally, Agrawal, El Abbadi, 2005),
-//! whose counts fade (see [`Decay`]).
+//! The keys denied most lately, in memory that does not grow: the Space-Saving sketch (Metwally, Agrawal, El Abbadi,
+//! 2005), whose counts fade (see [`Decay`]).
 //!
 //! A key that has no slot takes over the one with the smallest count, and inherits that count as its error. So with n
 //! slots and d denials in all, every key with more than d / n denials has a slot, a count is never below the truth, and
-//! at most d / n above it; all of them as faded as they are now.
+//! at most d / n above it. All these numbers are as faded as they are now.
 //!
 //! A slot is known by a seeded hash of database and key, so that nobody can make keys share one, and keeps the first
 //! [`SHOWN`] bytes of the key. Counting a denial is O(log n), whatever the keys are.
@@ -76,7 +76,7 @@ pub(crate) struct Sketch {
 }
 
 impl Sketch {
-    /// A sketch with `capacity` slots, all memory taken now, and a half-life of so many seconds.
+    /// A sketch with `capacity` slots, all memory taken now, and a half-life of `half_life` seconds.
     pub(crate) fn new(capacity: usize, half_life: u64) -> Self {
         // Lossless: there are at most as many slots as the configuration allows, far less than `NONE`.
         let numbers = 0..capacity as u32;
@@ -131,7 +131,7 @@ impl Sketch {
         counts.sort_unstable_by_key(|count| (Reverse(count.at_most), count.slot));
         let slots = &self.slots;
         let weight = self.decay.weight();
-        // Rounds to the nearest: truth and bounds alike, so that the one stays between the others.
+        // Rounded to the nearest, the bounds as the truth would be, which stays between them.
         let denials = move |sum: u64| {
             let sum = sum.saturating_add(weight / 2);
             sum.checked_div(weight).unwrap_or(0)
@@ -158,7 +158,8 @@ impl Sketch {
         if halvings == 0 {
             return;
         }
-        // Rounded away from each other, and in the same way for all, which leaves the heap one.
+        // The two bounds are rounded away from each other. All counts are rounded in the same way, so the heap stays
+        // one.
         for count in &mut self.heap {
             let faded = count.at_most.checked_shr(halvings).unwrap_or(0);
             let lost = faded.checked_shl(halvings).unwrap_or(0) != count.at_most;
@@ -370,7 +371,7 @@ mod tests {
                 *truth.entry(key).or_default() += left;
                 all += left;
             }
-            // What binary digits are lost.
+            // For the binary digits that are lost.
             let slack = 0.001 + all / 10_000.0;
             let bound = all / capacity as f64;
             let shown = shown(&mut sketch, at(now * step));

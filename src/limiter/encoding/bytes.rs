@@ -1,6 +1,6 @@
 //! Bytes of a stored state: little-endian integers of a known width, and varints (LEB128) for what rarely changes.
 //!
-//! Reading is total, and accepts each value in one spelling only.
+//! Any bytes can be read without a panic, and each value has only one spelling.
 
 use arrayvec::ArrayVec;
 

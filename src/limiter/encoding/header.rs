@@ -1,11 +1,11 @@
-//! The beginning of a state, which both algorithms share.
+//! The beginning of a state: what both algorithms share.
 
 use super::bytes::{Reader, put_integer};
 use super::{DecodeError, Encoded, VERSION};
 use crate::limiter::{AlgorithmKind, Duration, MAX_WINDOWS, Timestamp, Window};
 
 const MAGIC: [u8; 2] = [b'R' | 0x80, b'L'];
-/// The bytes of a time, be it a point or a length.
+/// The bytes that a timestamp or a duration takes.
 pub(super) const TIME: usize = 7;
 /// Magic, version and flags.
 const START: usize = 4;

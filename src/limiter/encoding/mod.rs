@@ -8,8 +8,8 @@
 //! | 7 | when it was written, in microseconds since the epoch |
 //! | 7 | if blocked: for how long from then on, in microseconds |
 //!
-//! then what the algorithm makes of it: [`gcra`], [`sliding_window`]. Each state has one spelling; everything else is
-//! refused.
+//! Then comes what the algorithm stores: [`gcra`], [`sliding_window`]. Each state has only one spelling; everything else
+//! is refused.
 
 mod bytes;
 mod gcra;
@@ -38,7 +38,7 @@ pub const MAX_LEN: usize = header::MAX_LEN
 /// A state as it is stored.
 pub type Encoded = ArrayVec<u8, { MAX_LEN + SLACK }>;
 
-/// Why bytes are not the state of a limiter as wanted.
+/// Why bytes are not the state of the limiter that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// They are something else.
@@ -60,8 +60,8 @@ pub trait Encoding: Algorithm {
     /// One to be replaced by what is stored.
     fn blank() -> Self;
 
-    /// Makes it what was stored behind `header`; `None` if no limiter is stored so. In place, because it would be copied
-    /// several times on its way out.
+    /// Makes it what was stored behind `header`; `None` if no limiter is stored like this. In place, because each
+    /// function that returns it would copy it.
     fn decode_body(&mut self, header: &Header, body: Reader<'_>) -> Option<()>;
 }
 
@@ -95,8 +95,8 @@ impl<A: Encoding> Limiter<A> {
         Ok(limiter)
     }
 
-    /// Makes it the limiter stored in `bytes`, with the parameters stored there. In place, because a limiter takes half a
-    /// kilobyte, and each step of a way out would copy it. After an error it is of no use.
+    /// Makes it the limiter stored in `bytes`, with the parameters stored there. In place, because a limiter takes half
+    /// a kilobyte, and each function that returns it would copy it. After an error it must not be used.
     ///
     /// # Errors
     /// [`DecodeError`] if `bytes` are not the state of a limiter with this algorithm.
@@ -128,7 +128,7 @@ impl<A: Encoding> Limiter<A> {
     }
 }
 
-/// A limiter of either algorithm, for commands that take what they find.
+/// A limiter of either algorithm, for commands that take both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,

@@ -1,8 +1,8 @@
 //! The logs of windows as bytes. For each window the limit and the window in milliseconds as varints, a byte with the
-//! number of groups (bits 0-5) and the width of their units (bits 6-7: 1, 2, 4 or 8 bytes), and the groups, oldest first:
-//! the lowest bytes of the microsecond when it was admitted, as many as the window needs, and the units. The full time
-//! follows from when the state was written, since no group is older than the window; so a group keeps its bytes until it
-//! leaves. Zero bytes follow up to [`MIN_LEN`].
+//! number of groups (bits 0-5) and the width of their units (bits 6-7: 1, 2, 4 or 8 bytes), and the groups, oldest
+//! first: the lowest bytes of the microsecond when it was admitted, as many as the window needs, and the units. The
+//! full time follows from when the state was written, since no group is older than the window; so a group keeps its
+//! bytes until it leaves. Zero bytes follow up to [`MIN_LEN`].
 
 use super::bytes::{Reader, mask, put_byte, put_integer, put_integers, put_varint, width_of};
 use super::header::{Header, TIME};
@@ -91,7 +91,7 @@ impl Widths {
         }
     }
 
-    /// The code of the width that numbers of units need of which these are the bits, taken together.
+    /// The code of the width that numbers of units need; `bits` are the bits of all of them together.
     const fn code(bits: u64) -> u8 {
         match bits {
             0..=0xff => 0,
@@ -152,7 +152,7 @@ fn decode_groups(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog)
     let times = mask(widths.time);
     let mut bits = 0_u64;
     let mut previous_age = window.as_duration().as_micros();
-    // Of `time`, the lowest bytes count.
+    // Only the lowest bytes of `time` count.
     let mut group = |time: u64, units: u64| {
         let age = written.as_micros().wrapping_sub(time) & times;
         if units == 0 || age >= previous_age {
