@@ -79,14 +79,7 @@ impl Order {
     /// The numbers below `count` in random order, the same each time.
     pub fn random(count: u32) -> Self {
         let mut numbers: Vec<u32> = (0..count).collect();
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        for last in (1..numbers.len()).rev() {
-            // xorshift64, by G. Marsaglia.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            numbers.swap(last, (state % (last as u64 + 1)) as usize);
-        }
+        fastrand::Rng::with_seed(1).shuffle(&mut numbers);
         Self {
             numbers: numbers.into(),
             at: 0,

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::harness::clock::Clock;
 use crate::harness::features::is_valkey;
 use crate::harness::nodes::info;
-use crate::harness::traffic::Random;
+use crate::harness::random;
 use crate::harness::{Ask, Server, Setup, aof_bytes, eventually};
 use redis::{Connection, ConnectionLike, Value};
 
@@ -189,14 +189,14 @@ fn the_example_takes_as_much_as_documented() {
         .start();
     let mut client = server.connect();
     let before = used(&mut client);
-    let mut random = Random::new(1);
+    let mut random = random::generator();
     {
         let mut sender = server.connect();
         for _ in 0..200_000 / PART / 1_000 {
             let mut pipeline = redis::Pipeline::new();
             for _ in 0..1_000 {
-                let address = format!("rl:login:ip:{:011}", random.below(70_000 / PART));
-                let account = format!("rl:login:mail:{:022x}", random.below(110_000 / PART));
+                let address = format!("rl:login:ip:{:011}", random.u64(..70_000 / PART));
+                let account = format!("rl:login:mail:{:022x}", random.u64(..110_000 / PART));
                 pipeline
                     .cmd("RL.MCHECK")
                     .arg(&["2", &address, &account, "20", "1h", "5", "1h"]);

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::thread;
 
+use fastrand::Rng;
+
 use super::limiters::{ExactLog, RateLimiter, START, WINDOW, check};
-use super::random::Random;
+use super::scenarios::times;
 
 const LIMITS: [u64; 8] = [10, 32, 60, 100, 300, 1_000, 3_000, 10_000];
 
@@ -93,17 +95,17 @@ fn run(limit: u64, (traffic, load, arrivals): (&'static str, u64, Arrivals)) -> 
 
 /// When requests come, in microseconds since the start.
 fn requests(limit: u64, load: u64, arrivals: Arrivals, windows: u64) -> Vec<u64> {
-    let mut random = Random(limit * 1_000 + load);
+    let mut random = Rng::with_seed(limit * 1_000 + load);
     let count = limit * load * windows / 100;
     let end = windows * WINDOW;
     let mut times = match arrivals {
-        Arrivals::Independent => random.times(count, 0, end),
+        Arrivals::Independent => times(&mut random, count, 0, end),
         Arrivals::Bursts => {
             let size = limit / 5;
-            let bursts = random.times(count / size, 0, end);
+            let bursts = times(&mut random, count / size, 0, end);
             let within = bursts
                 .into_iter()
-                .flat_map(|at| random.times(size, at, at + 1_000_000));
+                .flat_map(|at| times(&mut random, size, at, at + 1_000_000));
             within.collect()
         }
     };

@@ -6,7 +6,6 @@
 mod cost;
 mod limiters;
 mod play;
-mod random;
 mod scenarios;
 
 use std::fmt::Write as _;

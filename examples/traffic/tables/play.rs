@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt::Write as _;
 
+use fastrand::Rng;
+
 use super::limiters::{RateLimiter, START, WINDOW};
-use super::random::Random;
 use super::scenarios::{SECOND, Scenario};
 
 /// A request and its answer.
@@ -24,7 +25,7 @@ pub struct Course {
 
 /// Sends `scenario` to `limiter`.
 pub fn play(name: &'static str, mut limiter: Box<dyn RateLimiter>, scenario: &Scenario) -> Course {
-    let mut random = Random(4);
+    let mut random = Rng::with_seed(4);
     let mut due: BinaryHeap<_> = scenario.arrivals.iter().copied().map(Reverse).collect();
     let mut events = Vec::new();
     while let Some(Reverse(at)) = due.pop() {
@@ -34,7 +35,7 @@ pub fn play(name: &'static str, mut limiter: Box<dyn RateLimiter>, scenario: &Sc
         let admitted = limiter.admits(START + at);
         events.push(Event { at, admitted });
         if let Some(pause) = scenario.retries.as_ref().filter(|_| !admitted) {
-            let wait = pause.start + random.below(pause.end - pause.start);
+            let wait = random.u64(pause.clone());
             due.push(Reverse(at + wait));
         }
     }

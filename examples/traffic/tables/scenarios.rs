@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::random::Random;
+use fastrand::Rng;
 
 /// One second, in microseconds.
 pub const SECOND: u64 = 1_000_000;
@@ -27,10 +27,10 @@ pub fn all() -> Vec<Scenario> {
 
 /// Bursts just before and just after a boundary of the clock's minutes, then a little more than the limit.
 fn boundary_burst() -> Scenario {
-    let mut random = Random(1);
-    let mut arrivals = random.times(150, 55 * SECOND, 60 * SECOND);
-    arrivals.extend(random.times(150, 60 * SECOND, 65 * SECOND));
-    arrivals.extend(random.times(230, 65 * SECOND, 180 * SECOND));
+    let mut random = Rng::with_seed(1);
+    let mut arrivals = times(&mut random, 150, 55 * SECOND, 60 * SECOND);
+    arrivals.extend(times(&mut random, 150, 60 * SECOND, 65 * SECOND));
+    arrivals.extend(times(&mut random, 230, 65 * SECOND, 180 * SECOND));
     Scenario {
         name: "boundary-burst",
         title: "boundary burst",
@@ -46,7 +46,7 @@ fn steady_overload() -> Scenario {
         name: "steady-overload",
         title: "steady overload",
         seconds: 300,
-        arrivals: Random(2).times(1_000, 0, 300 * SECOND),
+        arrivals: times(&mut Rng::with_seed(2), 1_000, 0, 300 * SECOND),
         retries: None,
     }
 }
@@ -54,9 +54,9 @@ fn steady_overload() -> Scenario {
 /// 250 callers come back at once, as after an outage, beside 40 new ones a minute. All who are denied try again every
 /// 2 to 4 seconds until they are admitted.
 fn retry_storm() -> Scenario {
-    let mut random = Random(3);
-    let mut arrivals = random.times(200, 0, 300 * SECOND);
-    arrivals.extend(random.times(250, 45 * SECOND, 46 * SECOND));
+    let mut random = Rng::with_seed(3);
+    let mut arrivals = times(&mut random, 200, 0, 300 * SECOND);
+    arrivals.extend(times(&mut random, 250, 45 * SECOND, 46 * SECOND));
     Scenario {
         name: "retry-storm",
         title: "retry storm",
@@ -64,4 +64,9 @@ fn retry_storm() -> Scenario {
         arrivals,
         retries: Some(2 * SECOND..4 * SECOND),
     }
+}
+
+/// `count` independent times in [`from`, `to`): that is how the arrivals of a Poisson process lie, given their number.
+pub fn times(random: &mut Rng, count: u64, from: u64, to: u64) -> Vec<u64> {
+    (0..count).map(|_| random.u64(from..to)).collect()
 }

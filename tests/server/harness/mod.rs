@@ -6,6 +6,7 @@ pub mod container;
 pub mod features;
 pub mod nodes;
 pub mod python;
+pub mod random;
 pub mod traffic;
 
 use std::fs;

@@ -5,42 +5,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
+use fastrand::Rng;
 use redis::{Connection, ConnectionLike, Value};
 
-use super::{Ask, Server, eventually};
-
-/// A repeatable sequence of numbers that look random (xorshift).
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % end
-    }
-}
+use super::{Ask, Server, eventually, random};
 
 /// A random call of one of the commands that write, each with all its options. The limiters under `short:` live for
 /// some milliseconds, all others for hours.
-pub fn any_write(random: &mut Random) -> String {
-    let limit = 1 + random.below(40);
-    let [key, other] = [random.below(12), random.below(11)];
+pub fn any_write(random: &mut Rng) -> String {
+    let limit = 1 + random.u64(..40);
+    let [key, other] = [random.u64(..12), random.u64(..11)];
     // Another one.
     let other = if other >= key { other + 1 } else { other };
-    match random.below(18) {
+    match random.u64(..18) {
         0..3 => format!("RL.CHECK s:{key} {limit} 1h"),
         3 => format!("RL.CHECK s:{key} {limit} 1h COST 3 ATMOST"),
         4 => format!("RL.CHECK s:{key} {limit} 1h COST 2 FORCE"),
         5 => format!("RL.CHECK s:{key} {limit} 1h BLOCK 2h"),
         6 => format!("RL.MCHECK 2 s:{key} s:{other} {limit} 1h 50 1h"),
         7 => format!("RL.CHECK several:{key} {limit} 1h 90 2h COST 2"),
-        8 => format!("RL.CHECK several:{key} {limit} {}m", 60 + random.below(20)),
+        8 => format!("RL.CHECK several:{key} {limit} {}m", 60 + random.u64(..20)),
         9 => format!("RL.GCRA g:{key} {limit} 1h"),
         10 => format!("RL.GCRA g:{key} {limit} 1h BURST 9 COST 5 FORCE"),
         11 => format!("RL.GCRA g:{key} {limit} 1h BURST 7 ATMOST BLOCK 3h"),
@@ -54,7 +38,7 @@ pub fn any_write(random: &mut Random) -> String {
 }
 
 /// Sends one call alone. On failure, the error.
-fn alone(client: &mut Connection, random: &mut Random) -> Result<(), String> {
+fn alone(client: &mut Connection, random: &mut Rng) -> Result<(), String> {
     let line = any_write(random);
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     client
@@ -71,11 +55,11 @@ const SCRIPT: &str = "for _, line in ipairs(ARGV) do
 end";
 
 /// Sends one call alone, or several: one after the other, as a transaction, as a script.
-fn in_any_way(client: &mut Connection, random: &mut Random) -> Result<(), String> {
-    let count = 1 + random.below(5);
+fn in_any_way(client: &mut Connection, random: &mut Rng) -> Result<(), String> {
+    let count = 1 + random.u64(..5);
     let lines: Vec<String> = (0..count).map(|_| any_write(random)).collect();
     let lines = lines.iter().map(String::as_str);
-    match random.below(4) {
+    match random.u64(..4) {
         0 => alone(client, random),
         1 => together(client, lines),
         2 => together(client, ["MULTI"].into_iter().chain(lines).chain(["EXEC"])),
@@ -140,16 +124,17 @@ impl Traffic {
 
     fn start_with(
         server: &Server,
-        send: fn(&mut Connection, &mut Random) -> Result<(), String>,
+        send: fn(&mut Connection, &mut Rng) -> Result<(), String>,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let clients = (1..=4)
-            .map(|seed| {
+        let mut random = random::generator();
+        let clients = (0..4)
+            .map(|_| {
                 let mut client = server.connect();
                 let (stop, answered) = (stop.clone(), answered.clone());
+                let mut random = random.fork();
                 std::thread::spawn(move || {
-                    let mut random = Random::new(seed);
                     while !stop.load(Ordering::Relaxed) {
                         match send(&mut client, &mut random) {
                             Ok(()) => answered.fetch_add(1, Ordering::Relaxed),

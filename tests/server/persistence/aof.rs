@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::harness::clock::Clock;
 use crate::harness::nodes::info;
-use crate::harness::traffic::{Random, Traffic, contents};
-use crate::harness::{Ask, Server, Setup, eventually};
+use crate::harness::traffic::{Traffic, contents};
+use crate::harness::{Ask, Server, Setup, eventually, random};
+use fastrand::Rng;
 use redis::{Connection, Value};
 
 fn setup(fsync: &str, preamble: &str) -> Setup {
@@ -69,11 +70,11 @@ impl Record {
     }
 
     /// Goes on until told to stop, or until the server is gone.
-    fn go_on(mut self, mut client: Connection, stop: &AtomicBool, mut random: Random) -> Self {
+    fn go_on(mut self, mut client: Connection, stop: &AtomicBool, mut random: Rng) -> Self {
         while !stop.load(Ordering::Relaxed) {
-            let at = usize::try_from(random.below(self.keys.len() as u64)).unwrap();
+            let at = random.usize(..self.keys.len());
             let known = &mut self.keys[at];
-            let limit = (100_000 + random.below(9)).to_string();
+            let limit = (100_000 + random.u64(..9)).to_string();
             known.in_doubt = true;
             let Some(granted) = grant(&mut client, &known.line.replace("LIMIT", &limit)) else {
                 break;
@@ -162,14 +163,13 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(server: &Server, records: Vec<Record>, round: u64) -> Self {
+    fn start(server: &Server, records: Vec<Record>, random: &mut Rng) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let threads = records
             .into_iter()
-            .zip(1..)
-            .map(|(record, number)| {
+            .map(|record| {
                 let (client, stop) = (server.connect(), stop.clone());
-                let random = Random::new(round * 100 + number);
+                let random = random.fork();
                 std::thread::spawn(move || record.go_on(client, &stop, random))
             })
             .collect();
@@ -189,16 +189,16 @@ impl Clients {
 fn kill_again_and_again(setup: Setup, rounds: u64) -> Server {
     let mut server = setup.start();
     let mut records: Vec<Record> = (0..3).map(Record::new).collect();
-    let mut random = Random::new(rounds);
+    let mut random = random::generator();
     for round in 0..rounds {
-        let clients = Clients::start(&server, records, round);
+        let clients = Clients::start(&server, records, &mut random);
         let mut admin = server.connect();
         if round % 2 == 1 {
             // Refused while one that follows the start is under way.
             let _ = admin.ask_bytes(&[b"BGREWRITEAOF"]);
         }
         // A random moment, not one to wait for anything.
-        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        std::thread::sleep(Duration::from_micros(random.u64(..60_000)));
         server.kill();
         records = clients.stop();
         server.restart();

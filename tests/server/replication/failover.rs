@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::clock::Clock;
 use crate::harness::nodes::{Cluster, Node, Sentinels, client, connect, info, slot};
-use crate::harness::{Ask, Server, Setup, eventually};
+use crate::harness::{Ask, Server, Setup, eventually, random};
 use redis::{Connection, ConnectionLike, Value};
 
 /// One request on a limiter of its own: granted, unless it has been carried out before.
@@ -191,13 +191,10 @@ fn with_clock_of(other: &Server) -> Setup {
         .environment("TEST_CLOCK", &other.dir().join("time"))
 }
 
-/// Some requests of every kind, and how many milliseconds go by after each. The same at every run.
+/// Some requests of every kind, and how many milliseconds go by after each.
 fn requests(count: usize) -> impl Iterator<Item = (String, i64)> {
-    let mut seed: u64 = 7;
-    let mut below = move |end: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (seed >> 33) % end
-    };
+    let mut random = random::generator();
+    let mut below = move |end: u64| random.u64(..end);
     (0..count).map(move |_| {
         let key = below(3);
         let cost = 1 + below(3);

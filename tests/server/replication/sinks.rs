@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use crate::harness::features::{FULL_SYNC_ON_TWO_CONNECTIONS, MIGRATION_OF_SLOTS, is_valkey};
 use crate::harness::nodes::{Cluster, Node, SLOTS, id, info, slot};
-use crate::harness::traffic::{Random, Traffic};
-use crate::harness::{Ask, Server, Setup, aof_bytes, eventually, everything, module, other_module};
+use crate::harness::traffic::Traffic;
+use crate::harness::{
+    Ask, Server, Setup, aof_bytes, eventually, everything, module, other_module, random,
+};
 use redis::{Connection, ConnectionLike, Value};
 
 /// A node of which nothing but the test says when its replicas may begin.
@@ -241,28 +243,28 @@ fn assert_seen(server: &Server, seen: &Seen) {
 }
 
 /// Has replicas attach to servers that had none, at some moment in the midst of traffic.
-fn attach_under_load(seed: u64, rounds: usize, delay: &str, arguments: &[&str]) {
-    let mut random = Random::new(seed);
+fn attach_under_load(rounds: usize, delay: &str, arguments: &[&str]) {
+    let mut random = random::generator();
     let replicas = [(); 2].map(|()| start(arguments));
     for round in 0..rounds {
         let primary = start(arguments);
         let mut client = primary.connect();
         client.ask(&format!("CONFIG SET repl-diskless-sync-delay {delay}"));
         let traffic = Traffic::start_in_any_way(&primary);
-        traffic.go_on_for(20 + random.below(200));
+        traffic.go_on_for(20 + random.u64(..200));
         // What else makes a snapshot.
         client.ask(["DEBUG RELOAD", "BGSAVE", "SAVE"][round % 3]);
-        traffic.go_on_for(random.below(50));
+        traffic.go_on_for(random.u64(..50));
         if round == 1 {
             // Others want one, and leave before they have it.
             for _ in 0..2 {
-                FakeReplica::from_the_beginning(&primary).break_off(random.below(5_000));
-                traffic.go_on_for(random.below(50));
+                FakeReplica::from_the_beginning(&primary).break_off(random.u64(..5_000));
+                traffic.go_on_for(random.u64(..50));
             }
         }
         for replica in &replicas {
             attach(replica, &primary);
-            traffic.go_on_for(random.below(100));
+            traffic.go_on_for(random.u64(..100));
         }
         if round == 2 {
             // They come back, with what they have or without anything.
@@ -271,7 +273,7 @@ fn attach_under_load(seed: u64, rounds: usize, delay: &str, arguments: &[&str]) 
         for replica in &replicas {
             replica.wait_for_link();
         }
-        traffic.go_on_for(random.below(200));
+        traffic.go_on_for(random.u64(..200));
         traffic.stop();
         for replica in &replicas {
             assert_replicated(&primary, replica);
@@ -282,7 +284,7 @@ fn attach_under_load(seed: u64, rounds: usize, delay: &str, arguments: &[&str]) 
 
 #[test]
 fn a_replica_may_attach_at_any_moment() {
-    attach_under_load(1, 3, "0", &[]);
+    attach_under_load(3, "0", &[]);
 }
 
 #[test]
@@ -293,12 +295,12 @@ fn a_replica_that_is_sent_a_file_may_attach_at_any_moment() {
         "--repl-diskless-load",
         "disabled",
     ];
-    attach_under_load(2, 3, "0", &by_file);
+    attach_under_load(3, "0", &by_file);
 }
 
 #[test]
 fn a_replica_that_waits_for_others_may_attach_at_any_moment() {
-    attach_under_load(3, 1, "1", &[]);
+    attach_under_load(1, "1", &[]);
 }
 
 #[test]
@@ -312,7 +314,7 @@ fn a_replica_with_two_connections_may_attach_at_any_moment() {
     } else {
         "--repl-rdb-channel"
     };
-    attach_under_load(4, 2, "0", &[name, "yes"]);
+    attach_under_load(2, "0", &[name, "yes"]);
 }
 
 /// Waits until a server has no child that writes a snapshot or an append-only file, and will have none.
@@ -354,7 +356,7 @@ fn with_aof_of(server: &Server) -> Setup {
 
 #[test]
 fn an_append_only_file_may_be_switched_on_at_any_moment() {
-    let mut random = Random::new(5);
+    let mut random = random::generator();
     for round in 0..4 {
         let preamble = ["yes", "no"][round % 2];
         let mut server = Setup::new()
@@ -364,7 +366,7 @@ fn an_append_only_file_may_be_switched_on_at_any_moment() {
         let traffic = Traffic::start_in_any_way(&server);
         let witness = Witness::start(&server);
         let mut client = server.connect();
-        traffic.go_on_for(random.below(200));
+        traffic.go_on_for(random.u64(..200));
         // In the midst of a transaction, too.
         for line in [
             "MULTI",
@@ -375,15 +377,15 @@ fn an_append_only_file_may_be_switched_on_at_any_moment() {
         ] {
             client.ask(line);
         }
-        traffic.go_on_for(random.below(50));
+        traffic.go_on_for(random.u64(..50));
         if round > 1 {
             client.ask("CONFIG SET appendonly no");
-            traffic.go_on_for(random.below(100));
+            traffic.go_on_for(random.u64(..100));
             client.ask("CONFIG SET appendonly yes");
         }
-        traffic.go_on_for(random.below(50));
+        traffic.go_on_for(random.u64(..50));
         wait_for_children(&mut client);
-        traffic.go_on_for(100 + random.below(100));
+        traffic.go_on_for(100 + random.u64(..100));
         if round % 2 == 0 {
             traffic.stop();
             let seen = witness.stop();

@@ -1,10 +1,10 @@
 //! Nothing that a client sends takes the server down or makes it break its own rules.
 
 use crate::harness::clock::Clock;
-use crate::harness::{Ask, Server};
+use crate::harness::{Ask, Server, random};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use redis::{Connection, ConnectionLike, Value};
 
 const LINES: usize = 100_000;
@@ -194,6 +194,14 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
     }
 }
 
+/// What makes values of strategies.
+fn runner() -> TestRunner {
+    TestRunner::new(Config {
+        rng_seed: RngSeed::Fixed(random::generator().u64(..)),
+        ..Config::default()
+    })
+}
+
 fn fill(client: &mut Connection) {
     for line in [
         "SET text some-text-that-is-longer-than-a-state",
@@ -221,10 +229,7 @@ fn a_hundred_thousand_random_command_lines() {
     let (mut server, clock) = Clock::start();
     let mut client = server.connect();
     fill(&mut client);
-    let mut runner = TestRunner::new_with_rng(
-        Config::default(),
-        prop::test_runner::TestRng::from_seed(prop::test_runner::RngAlgorithm::ChaCha, &[7; 32]),
-    );
+    let mut runner = runner();
     let strategy = prop::collection::vec(line(), BATCH);
     let mut granted = 0;
     let mut denied = 0;
@@ -300,7 +305,7 @@ fn random_bytes_as_the_value_of_a_key() {
                 state
             }),
     ];
-    let mut runner = TestRunner::deterministic();
+    let mut runner = runner();
     for _ in 0..5_000 {
         let value = value.new_tree(&mut runner).unwrap().current();
         let lines: Vec<_> = [
