@@ -1,7 +1,6 @@
 """A pytest plugin that runs the tests of `limits` on other storages. See test_limits_suite.py.
 
-`LIMITS_SUITE` is a JSON object: `storages` are pairs of a name and a URI; `by_name` says whether strategies are those
-that are looked up by name.
+`LIMITS_SUITE` is a JSON object: `storages` are pairs of a name and a URI; `ours` says whether the strategies are ours.
 """
 
 from __future__ import annotations
@@ -31,22 +30,15 @@ LEFT_OUT = {
     ),
     "test_sliding_window_counter_stats": "the same",
 }
-LEFT_OUT_BY_NAME = {
-    "test_moving_window_stats": "compares fractions of a second; reset times are whole seconds here, rounded up",
-}
 
 # What the storages of limits are called in the lists of its tests. All of these lists are replaced.
 sys.modules["pytest_lazy_fixtures"] = lazy_fixtures = types.ModuleType("pytest_lazy_fixtures")
 lazy_fixtures.lf = lambda name: None  # type: ignore[attr-defined]
 
-if SETTINGS["by_name"]:
+if SETTINGS["ours"]:
     for module in (limits.strategies, limits.aio.strategies):
-        for name, strategy in (
-            ("FixedWindowRateLimiter", "fixed-window"),
-            ("MovingWindowRateLimiter", "moving-window"),
-            ("SlidingWindowCounterRateLimiter", "sliding-window-counter"),
-        ):
-            setattr(module, name, module.STRATEGIES[strategy])
+        for name in ("FixedWindowRateLimiter", "MovingWindowRateLimiter", "SlidingWindowCounterRateLimiter"):
+            setattr(module, name, module.STRATEGIES["rl-sliding-window"])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,10 +67,9 @@ def _ours(mark: Any, metafunc: pytest.Metafunc) -> Any:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is not about a storage, and what does not hold for ours."""
-    left_out = LEFT_OUT | (LEFT_OUT_BY_NAME if SETTINGS["by_name"] else {})
     names = {item.name.partition("[")[0] for item in items}
-    assert names >= left_out.keys(), f"gone from limits: {left_out.keys() - names}"
-    kept = [item for item in items if "[ours-" in item.name and item.name.partition("[")[0] not in left_out]
+    assert names >= LEFT_OUT.keys(), f"gone from limits: {LEFT_OUT.keys() - names}"
+    kept = [item for item in items if "[ours-" in item.name and item.name.partition("[")[0] not in LEFT_OUT]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 

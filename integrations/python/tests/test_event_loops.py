@@ -23,7 +23,9 @@ from fastapi import Depends, FastAPI
 from limits import parse
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.storage import storage_from_string
+from redis.credentials import CredentialProvider
 from servers import Certificates, Cluster, Sentinels, Server, eventually
+from test_outages import paused
 
 import redis_ratelimit.limits
 from redis_ratelimit import AsyncRateLimiter
@@ -308,3 +310,42 @@ def test_asynchronous_views_of_django(start: Any) -> None:
         answers = [Client().get("/").status_code for _ in range(5)]
     assert answers == [200, 200, 200, 429, 429]
     assert eventually(lambda: clients(server) == 0)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_a_loop_that_was_closed_at_once_takes_no_connection_of_the_application_along(start: Any) -> None:
+    """Not of its credentials either, nor of a task that was waiting for the limiter."""
+    server = start(Server, password="secret")
+
+    class Credentials(CredentialProvider):
+        def __init__(self) -> None:
+            self.vault = redis.Redis(unix_socket_path=server.socket, password="secret")
+
+        def get_credentials(self) -> tuple[str]:
+            return ("secret",)
+
+    credentials = Credentials()
+    own = redis.Redis(unix_socket_path=server.socket, password="secret")
+    asked = redis.asyncio.Redis(unix_socket_path=server.socket, credential_provider=credentials)
+    limiter = AsyncRateLimiter(asked, timeout=PATIENT)
+
+    async def wait(mine: list[Any]) -> None:
+        await limiter.check(KEY, "9/h")
+        assert mine
+
+    async def leave() -> None:
+        await limiter.check(KEY, "9/h")
+        with paused(server):
+            tasks.append(asyncio.ensure_future(wait([own])))
+            await asyncio.sleep(0.1)
+
+    tasks: list[Any] = []
+    connections = [client.client_id() for client in (own, credentials.vault)]
+    run_and_close(leave())
+    asyncio.run(limiter.aclose())
+    # A client connects again if it has to: then the server knows it by another number.
+    assert [client.client_id() for client in (own, credentials.vault)] == connections
+    tasks.clear()
+    gc.collect()

@@ -26,13 +26,13 @@ TESTS = [
 ]
 
 
-def run(storages: dict[str, str], *, by_name: bool, directory: Path) -> int:
+def run(storages: dict[str, str], *, ours: bool, directory: Path) -> int:
     """Run the suite, and return how many tests have passed."""
     sources = sdist("limits")
     (directory / "pytest.ini").write_text(
         "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
     )
-    settings = {"storages": list(storages.items()), "by_name": by_name}
+    settings = {"storages": list(storages.items()), "ours": ours}
     command = [sys.executable, "-m", "pytest", "-p", "limits_suite", "-p", "no:cacheprovider", "--noconftest"]
     command += ["-c", str(directory / "pytest.ini"), "--rootdir", str(sources), "-q", "-n", "8", "-W", "ignore"]
     done = subprocess.run(
@@ -52,9 +52,7 @@ def run(storages: dict[str, str], *, by_name: bool, directory: Path) -> int:
 
 
 # Tests of limits that concern one storage: of strategies, of storages, and of many threads and tasks at a time.
-WITH_CLASSES = 58
-# Without one that does not hold for strategies that are looked up by name.
-BY_NAME = WITH_CLASSES - 2
+TESTS_OF_ONE_STORAGE = 58
 
 
 @pytest.mark.timeout(900)
@@ -68,12 +66,10 @@ def test_the_tests_of_limits_pass_with_its_own_strategies(
         "cluster": cluster.url().replace("redis+", "rl+"),
         "sentinel": start(Sentinels).url().replace("redis+", "rl+"),
     }
-    assert run(storages, by_name=False, directory=tmp_path) == len(storages) * WITH_CLASSES
+    assert run(storages, ours=False, directory=tmp_path) == len(storages) * TESTS_OF_ONE_STORAGE
 
 
 @pytest.mark.timeout(900)
-def test_the_tests_of_limits_pass_with_the_strategies_that_are_looked_up_by_name(
-    server: Server, tmp_path: Path
-) -> None:
+def test_the_tests_of_limits_pass_with_our_strategy(server: Server, tmp_path: Path) -> None:
     storages = {"unix": server.url.replace("unix:", "rl+unix:")}
-    assert run(storages, by_name=True, directory=tmp_path) == BY_NAME
+    assert run(storages, ours=True, directory=tmp_path) == TESTS_OF_ONE_STORAGE

@@ -258,12 +258,9 @@ def _like_cluster(client: Any, settings: dict[str, Any], cap: int | None, family
     if isinstance(connection_class, type) and issubclass(connection_class, family.tls_connection):
         kept["ssl"] = True
     kept.pop("connection_class", None)
-    for name in ("address_remap", "require_full_coverage"):
-        value = getattr(manager, name, None)
-        if value is None:
-            value = getattr(manager, f"_{name}", None)
-        if value is not None:
-            kept[name] = value
+    kept["address_remap"] = manager.address_remap
+    # Not every client tells its own. A limiter asks about slots one by one, and decides on those that are covered.
+    kept["require_full_coverage"] = False
     hosts = [(node.host, node.port) for node in manager.startup_nodes.values()]
     return cluster_of(family, hosts, {**kept, **settings}, (), cap or _cap(theirs.get("max_connections")))
 

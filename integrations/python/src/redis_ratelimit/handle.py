@@ -7,16 +7,20 @@ see `run`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import socket
 import threading
 import weakref
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from redis.client import NEVER_DECODE
+from redis.credentials import CredentialProvider
 from redis.exceptions import RedisClusterException, SlotNotCoveredError
 
 from .classify import CLIENT_ERRORS, is_demotion
@@ -25,6 +29,12 @@ from .connection import Target
 from .errors import PoolExhaustedError
 
 T = TypeVar("T")
+
+_HOLDERS = (
+    *(dict, list, tuple, set, deque, socket.socket),
+    *(asyncio.StreamReader, asyncio.StreamWriter, asyncio.BaseTransport, asyncio.BaseProtocol),
+)
+"""What is between a client and its sockets, besides the types of redis-py."""
 
 MAX_CONNECTIONS = 100
 """How many calls of an asyncio limiter may be on their way at a time, unless somebody says something else."""
@@ -305,16 +315,29 @@ async def _close(client: Any, call: Callable[..., Coroutine[Any, Any, Any]]) -> 
 
 
 def abandon(client: Any) -> None:
-    """Close the sockets of an asyncio client whose loop is closed: there is nothing left that could be waited for."""
-    holders = [*_pools(client), *_nodes(client)]
-    names = ("_available_connections", "_in_use_connections", "_connections")
-    for connection in [one for holder in holders for name in names for one in getattr(holder, name, ())]:
-        writer = getattr(connection, "_writer", None)
-        if writer is not None:
-            shown = writer.get_extra_info("socket")
-            # What asyncio shows of a socket cannot be closed. uvloop has closed it with the loop.
-            with suppress(OSError, TypeError):
-                getattr(shown, "_sock", shown).close()
+    """Close the sockets of an asyncio client whose loop is closed: there is nothing left that could be waited for.
+
+    They are found by their type. What else a client refers to, such as an application's credentials, is left alone.
+    """
+    found, waiting = {id(client)}, [client]
+    while waiting:
+        for one in gc.get_referents(waiting.pop()):
+            if id(one) in found or not _may_hold_sockets(one):
+                continue
+            found.add(id(one))
+            if isinstance(one, socket.socket):
+                # uvloop has closed it with the loop.
+                with suppress(OSError):
+                    one.close()
+            else:
+                waiting.append(one)
+
+
+def _may_hold_sockets(one: object) -> bool:
+    # Not what is the application's: its tasks and functions may refer to connections of its own.
+    if isinstance(one, (type, CredentialProvider)):
+        return False
+    return isinstance(one, _HOLDERS) or any(base.__module__.partition(".")[0] == "redis" for base in type(one).__mro__)
 
 
 def _pools(client: Any) -> Iterator[Any]:

@@ -10,18 +10,18 @@ Importing this module registers, with `limits`, the schemes
 >>> from limits.storage import storage_from_string
 >>> storage = storage_from_string("rl://localhost:6379")
 
-All strategies decide by a strict sliding window (``RL.CHECK``): never more than the limit in any interval as long as
-the window. Flask-Limiter and slowapi look strategies up by name, in ``limits.strategies.STRATEGIES``. There, for these
-storages, ``fixed-window``, ``moving-window``, ``sliding-window-counter`` and ``rl-sliding-window`` are
-`SlidingWindowRateLimiter`, and ``rl-gcra`` is `GcraRateLimiter`. Other storages get the strategies that they always
-got, and the moving window by the two new names.
+The strategies of `limits` decide by a strict sliding window on these storages (``RL.CHECK``): never more than the limit
+in any interval as long as the window, whether by ``fixed-window``, ``moving-window`` or ``sliding-window-counter``. Two
+strategies of our own can be chosen by name, ``rl-sliding-window`` and ``rl-gcra``: `SlidingWindowRateLimiter` and
+`GcraRateLimiter`. Nothing that belongs to `limits` is replaced.
 """
 
-from limits.aio.strategies import STRATEGIES as ASYNC_STRATEGIES
-from limits.strategies import STRATEGIES
+from typing import Any
+
+import limits.aio.strategies
+import limits.strategies
 
 from .aio import AsyncGcraRateLimiter, AsyncRateLimitStorage, AsyncSlidingWindowRateLimiter
-from .registry import register
 from .storage import RateLimitStorage
 from .strategies import GcraRateLimiter, SlidingWindowRateLimiter
 
@@ -34,5 +34,10 @@ __all__ = [
     "SlidingWindowRateLimiter",
 ]
 
-register(STRATEGIES, RateLimitStorage, SlidingWindowRateLimiter, GcraRateLimiter)
-register(ASYNC_STRATEGIES, AsyncRateLimitStorage, AsyncSlidingWindowRateLimiter, AsyncGcraRateLimiter)
+# By name they are only called.
+_strategies: Any = limits.strategies.STRATEGIES
+_strategies["rl-sliding-window"] = SlidingWindowRateLimiter.by_name
+_strategies["rl-gcra"] = GcraRateLimiter.by_name
+_strategies = limits.aio.strategies.STRATEGIES
+_strategies["rl-sliding-window"] = AsyncSlidingWindowRateLimiter.by_name
+_strategies["rl-gcra"] = AsyncGcraRateLimiter.by_name

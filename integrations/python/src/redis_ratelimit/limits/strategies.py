@@ -1,10 +1,10 @@
-"""Strategies for the blocking storage that get by with one command for a hit and what is told about it."""
+"""Strategies for the blocking storage that tell a test, which is always asked, from what is told after a hit."""
 
 from __future__ import annotations
 
 from limits import RateLimitItem
 from limits.storage import Storage
-from limits.strategies import RateLimiter
+from limits.strategies import MovingWindowRateLimiter, RateLimiter
 from limits.util import WindowStats
 
 from .naming import GCRA
@@ -15,7 +15,7 @@ class SlidingWindowRateLimiter(RateLimiter):
     """A strict sliding window: never more than the limit in any interval as long as the window (RL.CHECK).
 
     `get_window_stats` after a hit or a test answers from the reply to it, for up to a second or a tenth of the window,
-    whichever is less; else it asks the server (RL.PEEK).
+    whichever is less; else it asks the server (RL.PEEK). A test always asks.
     """
 
     gcra = False
@@ -25,6 +25,11 @@ class SlidingWindowRateLimiter(RateLimiter):
         if not isinstance(storage, RateLimitStorage):
             raise NotImplementedError(f"{type(self).__name__} needs a storage of an rl:// URI, not {type(storage)}")
         super().__init__(storage)
+
+    @classmethod
+    def by_name(cls, storage: Storage) -> RateLimiter:
+        """Return what is looked up by name. For other storages, such as a fallback to memory, it is a moving window."""
+        return cls(storage) if isinstance(storage, RateLimitStorage) else MovingWindowRateLimiter(storage)
 
     def key_for(self, item: RateLimitItem, identifiers: tuple[str, ...]) -> str:
         """Return what the storage calls a limit."""
@@ -44,13 +49,10 @@ class SlidingWindowRateLimiter(RateLimiter):
         """Return when to come back, and the units that remain.
 
         The time is when the request would be granted, if the last answer was a denial; else when the whole quota is
-        back. What can never be granted has to wait for a whole window. It is a whole second, rounded up.
+        back. What can never be granted has to wait for a whole window.
         """
         key = self.key_for(item, identifiers)
-        standing = self.storage.recent.find(key, item.get_expiry())
-        if standing is None:
-            standing = self.storage.look(key, item.amount, expiry=item.get_expiry())
-        return standing.stats(item.amount)
+        return self.storage.stats(key, item.amount, item.get_expiry()).stats(item.amount)
 
     def clear(self, item: RateLimitItem, *identifiers: str) -> None:
         """Forget a limit."""
