@@ -56,7 +56,7 @@ def test_decisions_are_served_as_the_document_asks_for_them(exporter: Exporter) 
     line = exporter.stack.read("docs/containers.md", "compose-exporter-ask")
     [sample] = [line for line in line.splitlines() if not line.startswith("#")]
     decisions = after["redis_ratelimit_decisions_total"]
-    assert sample == f'redis_ratelimit_decisions_total{{server="redis:6379"}} {decisions:.0f}'
+    assert sample == f'redis_ratelimit_decisions_total{{server="redis:6379"}} {decisions:.1f}'
 
 
 def test_it_is_published_to_this_machine_alone_and_healthy_as_nobody_special(exporter: Exporter) -> None:

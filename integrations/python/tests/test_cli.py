@@ -11,11 +11,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 from servers import RATE_LIMIT_ONLY, Cluster, Sentinels, Server, eventually
 
 from redis_ratelimit import RateLimiter, cli, key
@@ -502,15 +504,14 @@ def samples(url: str) -> dict[str, float]:
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     found: dict[str, float] = {}
-    for line in response.text.splitlines():
-        if line.startswith("#"):
-            assert re.fullmatch(r"# (HELP|TYPE) redis_ratelimit_[a-z_]+ .+", line)
-        else:
-            match = re.fullmatch(
-                r'(redis_ratelimit_[a-z_]+\{[a-z]+="(?:[^"\\\n]|\\.)*"(?:,[a-z]+="[^"]*")*\}) ([0-9.]+)', line
-            )
-            assert match is not None, line
-            found[match[1]] = float(match[2])
+    for family in text_string_to_metric_families(response.text):
+        assert re.fullmatch("redis_ratelimit_[a-z_]+", family.name)
+        assert family.documentation
+        # In the text format the name of a counter ends as that of its samples.
+        assert family.type == ("counter" if family.samples[0].name.endswith("_total") else "gauge")
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            found[f"{sample.name}{{{labels}}}"] = sample.value
     return found
 
 
@@ -524,13 +525,13 @@ def test_the_exporter_serves_the_counters(traffic: Server) -> None:
         assert found[f"redis_ratelimit_server_evicted_keys_total{server}"] == 0
         assert found[f"redis_ratelimit_server_used_memory_bytes{server}"] > 100_000
         assert found[f"redis_ratelimit_server_snapshot_ok{server}"] == 1
-        command = f'{{server="{traffic.socket}",command="rl.check"}}'
+        command = f'{{command="rl.check",server="{traffic.socket}"}}'
         assert found[f"redis_ratelimit_command_calls_total{command}"] == 11
         assert found[f"redis_ratelimit_command_rejected_total{command}"] == 0
         assert 0 < found[f"redis_ratelimit_command_seconds_total{command}"] < 10
         top = [name for name in found if name.startswith("redis_ratelimit_key_denials")]
-        assert top[1] == 'redis_ratelimit_key_denials{key="rl:login:192.0.2.3",database="0"}'
-        assert top[0].startswith(r'redis_ratelimit_key_denials{key="rl:nasty:\\x1b[2J\\xff')
+        assert top[1] == 'redis_ratelimit_key_denials{database="0",key="rl:login:192.0.2.3"}'
+        assert top[0].startswith(r'redis_ratelimit_key_denials{database="0",key="rl:nasty:\x1b[2J\xff')
         assert httpx.get(url.removesuffix("metrics") + "other").status_code == 404
         # A server that is gone, and comes back.
         traffic.kill()
@@ -551,9 +552,14 @@ def test_the_exporter_tells_what_a_server_refuses(start: Any) -> None:
         labels = f'server="{server.socket}"'
         # It answers, but decides nothing.
         assert found[f"redis_ratelimit_up{{{labels}}}"] == 1
-        assert found[f'redis_ratelimit_command_rejected_total{{{labels},command="rl.check"}}'] == 3
-        assert found[f'redis_ratelimit_command_calls_total{{{labels},command="rl.check"}}'] == 0
+        assert found[f'redis_ratelimit_command_rejected_total{{command="rl.check",{labels}}}'] == 3
+        assert found[f'redis_ratelimit_command_calls_total{{command="rl.check",{labels}}}'] == 0
         assert found[f"redis_ratelimit_decisions_total{{{labels}}}"] == 0
+
+
+def test_the_exporter_says_what_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "prometheus_client.py").write_text("raise ModuleNotFoundError")
+    assert "install the extra 'exporter'" in failed("exporter", PYTHONPATH=str(tmp_path))
 
 
 def test_the_exporter_names_no_keys_unless_told(traffic: Server) -> None:

@@ -17,12 +17,14 @@ import pytest
 import redis
 import yaml
 from limits.storage import storage_from_string
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from servers import RATE_LIMIT_ONLY, Server
 from test_cli import exporter
 
 import redis_ratelimit.limits
 from redis_ratelimit import RateLimiter, admin
-from redis_ratelimit.exporter import metrics
+from redis_ratelimit.exporter import Servers
 
 MONITORING = Path(__file__).parents[3] / "docs" / "monitoring"
 DASHBOARD = json.loads((MONITORING / "grafana-dashboard.json").read_text())
@@ -84,9 +86,9 @@ def exported() -> Iterator[dict[str, set[str]]]:
             with suppress(redis.ResponseError):
                 server.run(line)
         found: dict[str, set[str]] = {}
-        for line in httpx.get(url, timeout=60).text.splitlines():
-            if sample := re.match(r"(\w+)\{(.*)\} [0-9.]+$", line):
-                found[sample[1]] = set(re.findall(r'(\w+)="', sample[2]))
+        for family in text_string_to_metric_families(httpx.get(url, timeout=60).text):
+            for sample in family.samples:
+                found[sample.name] = set(sample.labels)
         yield found
 
 
@@ -143,11 +145,11 @@ def watched(server: Server, limiter: RateLimiter) -> dict[str, Any]:
     assert "redis_ratelimit_decisions_total" in names
     samples = {
         line: True
-        for line in metrics(limiter).splitlines()
+        for line in generate_latest(Servers(limiter)).decode().splitlines()
         # Memory is not the same at any two moments.
         if line.partition("{")[0] in names and not re.search("used_memory", line)
         # A command that nobody has called yet has no series.
-        if not re.search(r"command_rejected_total.* 0$", line)
+        if not re.search(r"command_rejected_total.* 0.0$", line)
     }
     return {"samples": samples, "errors": server.admin.info("errorstats"), "acl log": server.admin.acl_log()}
 
@@ -173,7 +175,7 @@ def test_a_probe_leaves_no_trace_in_what_people_alert_on(user: str | None, start
             before = before or watched(server, watching)
             assert watched(server, watching) == before
         assert len(before["samples"]) > 10
-        assert f'redis_ratelimit_decisions_total{{server="{server.socket}"}} 0' in before["samples"]
+        assert f'redis_ratelimit_decisions_total{{server="{server.socket}"}} 0.0' in before["samples"]
 
 
 # For promtool: series each minute, and the alerts that they raise by the end, by the labels `server` and `command`.

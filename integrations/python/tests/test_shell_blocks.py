@@ -116,7 +116,7 @@ def test_the_exporter(server: Server, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{port}/metrics"
     text = text.replace(":9478", f":{port}")
     with running(text, ROOT, url, tmp_path / "log", REDIS_URL=server.url):
-        assert re.search(r"^redis_ratelimit_up\{.*\} 1$", httpx.get(url, timeout=PATIENT).text, re.MULTILINE)
+        assert re.search(r"^redis_ratelimit_up\{.*\} 1\.0$", httpx.get(url, timeout=PATIENT).text, re.MULTILINE)
 
 
 EXAMPLES = {

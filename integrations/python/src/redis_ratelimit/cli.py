@@ -17,10 +17,10 @@ from importlib.metadata import version
 from typing import IO, Any, NoReturn
 from urllib.parse import unquote
 
-from . import admin, exporter
+from . import admin
 from .client import RateLimiter
 from .commands import MAX_TOP
-from .errors import ArgumentError, RateLimitError
+from .errors import ArgumentError, ConfigurationError, RateLimitError
 from .escapes import printable, unprintable
 from .info import Info
 from .keys import key as build_key
@@ -117,6 +117,10 @@ def _up_to(most: int) -> Callable[[str], int]:
 def run(options: argparse.Namespace, limiter: RateLimiter, out: IO[str], err: IO[str]) -> int:
     """Carry out a command, and return the exit code. Raises `RateLimitError` when it cannot be done."""
     if options.command == "exporter":
+        try:
+            from . import exporter
+        except ModuleNotFoundError as error:
+            raise ConfigurationError("the exporter needs prometheus_client: install the extra 'exporter'") from error
         return exporter.serve(limiter, options.listen, top=options.top, out=out)
     if options.command == "stats":
         return _stats(options, limiter, out)
