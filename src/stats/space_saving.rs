@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_denial_counts_half_after_a_half_life_and_who_is_denied_now_passes_who_was_before() {
+    fn a_denial_counts_half_after_a_half_life_and_a_key_denied_now_passes_one_denied_before() {
         let mut sketch = Sketch::new(4, 3_600);
         for _ in 0..1_000 {
             sketch.count(at(0), 0, b"before");

@@ -1,4 +1,4 @@
-//! The bench of the commands runs: every request is answered as its row says, and the document comes of it.
+//! The bench of the commands runs: every request is answered as its row says, and the document is complete.
 
 #[expect(dead_code, reason = "the bench uses the rest")]
 #[path = "../../benches/server/mod.rs"]

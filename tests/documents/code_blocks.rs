@@ -1,5 +1,6 @@
-//! What the documents show is what happens: sessions, commands, configurations and lines of shell. Every document is found
-//! and every block of it is looked at, so that none is forgotten. CONTRIBUTING.md says what the marks above blocks mean.
+//! What the documents show is what happens: sessions, commands, configurations and lines of shell. Every document is
+//! found and every block of it is looked at, so that none is forgotten. CONTRIBUTING.md says what the marks above
+//! blocks mean.
 
 use std::fs;
 
@@ -97,7 +98,7 @@ fn what_serves_answers() {
 }
 
 #[test]
-fn what_not_every_server_can_do_is_done_where_it_can() {
+fn what_only_some_servers_can_do_is_run_on_those() {
     let mut missing = Vec::new();
     let mut done = 0;
     for document in documents() {
@@ -126,7 +127,7 @@ fn what_not_every_server_can_do_is_done_where_it_can() {
     }
     if done == 0 && !missing.is_empty() {
         skip(
-            "what_not_every_server_can_do_is_done_where_it_can",
+            "what_only_some_servers_can_do_is_run_on_those",
             &missing.join("; "),
         );
     }

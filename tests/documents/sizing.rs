@@ -81,7 +81,8 @@ fn used(client: &mut Connection) -> f64 {
     })
 }
 
-/// Sends it again and again, at different times, on a connection of its own: what the server keeps for that ends with it.
+/// Sends it again and again, at different times, on a connection of its own: what the server keeps for that ends with
+/// it.
 fn fill(
     server: &Server,
     client: &mut Connection,
@@ -179,8 +180,8 @@ fn grants_append_as_much_as_documented() {
 /// The example in small: so much less that the server's tables are as full.
 const PART: u64 = 8;
 
-/// 200,000 log-ins, each asked about as the document has it, from one of 70,000 addresses for one of 110,000 accounts, all
-/// drawn at random.
+/// 200,000 log-ins, each asked about as the document has it, from one of 70,000 addresses for one of 110,000 accounts,
+/// all drawn at random.
 #[test]
 fn the_example_takes_as_much_as_documented() {
     let setup = Setup::new().arguments(["--appendonly", "yes", "--appendfsync", "no"]);

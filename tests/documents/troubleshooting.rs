@@ -1,7 +1,7 @@
 //! What docs/troubleshooting.md quotes is what a server says.
 //!
-//! Each text is provoked, and then looked for in the document: in a code span, in which `…` stands for anything. The texts
-//! are those of Redis 7.0. Of other servers, only the code of an error has to be the same.
+//! Each text is provoked, and then looked for in the document: in a code span, in which `…` stands for anything. The
+//! texts are those of Redis 7.0. Of other servers, only the code of an error has to be the same.
 
 use std::fs;
 use std::path::Path;

@@ -133,7 +133,7 @@ proptest! {
     }
 
     /// However the room is taken, what was granted up to any moment is the burst and what has refilled since,
-    /// rounded down: no unit is lost and none is won, also where the rate is no whole number of anything.
+    /// rounded down: no unit is lost and none is won, also if the rate is not a whole number of any unit of time.
     #[test]
     fn the_rate_is_exact(quota in quota(), shares in prop::collection::vec(0..1_000_000_u64, 1..60)) {
         let mut key = Key::default();
@@ -232,7 +232,7 @@ fn three_a_second_is_three_a_second_after_a_day_of_retries() {
     while now < START + 86_400_000_000 {
         let answer = key.ask::<Bucket>(&quota, &one(), now);
         granted += answer.granted;
-        // Whole minutes away from time to time, but never long enough to lose any of the burst.
+        // Sometimes away for whole minutes, but never long enough to lose any of the burst.
         now += answer.retry_after.unwrap().max(1_000);
         if granted % 1_000 == 0 {
             let all = key.ask::<Bucket>(&quota, &at_most(3), now + 600_000);

@@ -1,4 +1,4 @@
-//! Whoever waits as long as the reply says is not sent away again, whatever changed before.
+//! A caller who waits as long as the reply says is not denied again, whatever changed before.
 
 use crate::oracle::{
     self, Answer, Arrival, Clock, END, Key, START, Spacing, Stored, as_told, at_most, config,
@@ -15,7 +15,7 @@ trait Named {
 
     fn parameters(&self) -> <Self::Algorithm as redis_ratelimit::limiter::Algorithm>::Parameters;
     fn clock(&self) -> Clock;
-    fn most(&self) -> u64;
+    fn max_grant(&self) -> u64;
 }
 
 impl Named for Quota {
@@ -32,7 +32,7 @@ impl Named for Quota {
         }
     }
 
-    fn most(&self) -> u64 {
+    fn max_grant(&self) -> u64 {
         self.burst().get()
     }
 }
@@ -51,7 +51,7 @@ impl Named for Vec<Rule> {
         }
     }
 
-    fn most(&self) -> u64 {
+    fn max_grant(&self) -> u64 {
         self.iter().map(|rule| rule.limit.get()).min().unwrap()
     }
 }
@@ -60,13 +60,13 @@ fn ask<N: Named>(key: &mut Key, named: &N, request: &Request, now: u64) -> Answe
     key.ask::<N::Algorithm>(&named.parameters(), request, now)
 }
 
-/// Every caller obeys. Before any call the parameters may change, and the clock step back.
-fn all_obey<N: Named>(arrivals: &[(N, Arrival)]) {
+/// Every caller waits as told. Before any call the parameters may change, and the clock may step back.
+fn all_wait_as_told<N: Named>(arrivals: &[(N, Arrival)]) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
     for (named, arrival) in arrivals {
-        let request = arrival.request(named.most());
+        let request = arrival.request(named.max_grant());
         for _ in 0..arrival.times {
             now = named.clock().after(arrival.gap, now, &last);
             if now > END {
@@ -82,13 +82,13 @@ fn all_obey<N: Named>(arrivals: &[(N, Arrival)]) {
     }
 }
 
-/// The clock steps back while the caller waits: it may be sent away once more, but not twice.
-fn one_obeys_while_the_clock_steps_back<N: Named>(arrivals: &[(N, Arrival)], back: u64) {
+/// The clock steps back while the caller waits: it may be denied once more, but not twice.
+fn one_waits_while_the_clock_steps_back<N: Named>(arrivals: &[(N, Arrival)], back: u64) {
     let mut key = Key::default();
     let mut now = START;
     let mut last = Answer::default();
     for (named, arrival) in arrivals {
-        let request = arrival.request(named.most());
+        let request = arrival.request(named.max_grant());
         now = named.clock().after(arrival.gap, now, &last);
         if now > END {
             return;
@@ -107,7 +107,7 @@ fn one_obeys_while_the_clock_steps_back<N: Named>(arrivals: &[(N, Arrival)], bac
 }
 
 /// While one caller waits, others ask at random times for the same windows, with limits of their own, and get nothing.
-/// That takes no room, so the caller who waits passes.
+/// That takes no room, so the caller who waits is granted.
 fn denials_of_others_delay_nobody<N: Named>(
     before: &[(N, Arrival)],
     named: &N,
@@ -118,9 +118,9 @@ fn denials_of_others_delay_nobody<N: Named>(
     let mut last = Answer::default();
     for (named, arrival) in before {
         now = named.clock().after(arrival.gap, now, &last);
-        last = ask(&mut key, named, &arrival.request(named.most()), now);
+        last = ask(&mut key, named, &arrival.request(named.max_grant()), now);
     }
-    let whole = Request::exact(units(named.most()));
+    let whole = Request::exact(units(named.max_grant()));
     last = ask(&mut key, named, &whole, now);
     if !last.is_denied() {
         last = ask(&mut key, named, &whole, now);
@@ -140,7 +140,7 @@ fn denials_of_others_delay_nobody<N: Named>(
     assert!(!answer.is_denied(), "{answer:?}");
 }
 
-/// What a peek says is what the same request is told, but for the state as it stands.
+/// What a peek says is what the same request is told; the state stays as it is.
 fn peek_says_what_the_request_is_told<N: Named>(named: &N, arrivals: &[Arrival], cost: Units) {
     let mut key = Key::default();
     let mut now = START;
@@ -166,7 +166,7 @@ fn peek_says_what_the_request_is_told<N: Named>(named: &N, arrivals: &[Arrival],
                 }
             }
         }
-        last = ask(&mut key, named, &arrival.request(named.most()), now);
+        last = ask(&mut key, named, &arrival.request(named.max_grant()), now);
     }
 }
 
@@ -216,29 +216,29 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn of_gcra_nobody_is_sent_away_twice(arrivals in changing(quota(), Spacing::ANY)) {
-        all_obey(&arrivals);
+    fn of_gcra_nobody_is_denied_twice(arrivals in changing(quota(), Spacing::ANY)) {
+        all_wait_as_told(&arrivals);
     }
 
     #[test]
-    fn of_windows_nobody_is_sent_away_twice(arrivals in changing(windows(), Spacing::ANY)) {
-        all_obey(&arrivals);
+    fn of_windows_nobody_is_denied_twice(arrivals in changing(windows(), Spacing::ANY)) {
+        all_wait_as_told(&arrivals);
     }
 
     #[test]
-    fn of_gcra_a_step_back_meanwhile_sends_away_once_at_most(
+    fn of_gcra_a_step_back_meanwhile_denies_once_at_most(
         arrivals in changing(quota(), Spacing::ANY),
         back in prop_oneof![Just(HOUR), 1..=2 * HOUR],
     ) {
-        one_obeys_while_the_clock_steps_back(&arrivals, back);
+        one_waits_while_the_clock_steps_back(&arrivals, back);
     }
 
     #[test]
-    fn of_windows_a_step_back_meanwhile_sends_away_once_at_most(
+    fn of_windows_a_step_back_meanwhile_denies_once_at_most(
         arrivals in changing(windows(), Spacing::ANY),
         back in prop_oneof![Just(HOUR), 1..=2 * HOUR],
     ) {
-        one_obeys_while_the_clock_steps_back(&arrivals, back);
+        one_waits_while_the_clock_steps_back(&arrivals, back);
     }
 
     #[test]
@@ -330,7 +330,7 @@ fn what_can_never_be_granted_writes_nothing() {
 }
 
 #[test]
-fn an_hour_back_is_not_an_hour_to_wait() {
+fn a_step_back_of_an_hour_is_not_an_hour_to_wait() {
     let one = Request::exact(Units::ONE);
     let mut key = Key::default();
     let minute = vec![at_most(1, 60_000)];

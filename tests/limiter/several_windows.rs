@@ -1,4 +1,4 @@
-//! Several windows on one key: all or nothing, and none of them forgets because others are named.
+//! Several windows on one key: all of them grant or none, and none of them forgets because others are named.
 
 use crate::oracle::{
     Answer, Arrival, Clock, Cost, END, ExactLog, ExactWindows, Key, START, Spacing, at_most,
@@ -25,7 +25,7 @@ fn clock(named: &[Rule]) -> Clock {
 }
 
 /// The most that one request can get.
-fn most(named: &[Rule]) -> u64 {
+fn max_grant(named: &[Rule]) -> u64 {
     named.iter().map(|rule| rule.limit.get()).min().unwrap()
 }
 
@@ -96,7 +96,7 @@ fn follow(arrivals: &[(Vec<Rule>, Arrival)]) {
     let mut now = START;
     let mut last = Answer::default();
     for (named, arrival) in arrivals {
-        let request = arrival.request(most(named));
+        let request = arrival.request(max_grant(named));
         let rules = rules(named);
         for _ in 0..arrival.times {
             now = clock(named).after(arrival.gap, now, &last);
@@ -142,7 +142,7 @@ fn assert_every_limit_holds(arrivals: &[(Vec<Rule>, Arrival)]) {
     let mut now = START;
     let mut last = Answer::default();
     for (named, arrival) in arrivals {
-        let request = arrival.request(most(named));
+        let request = arrival.request(max_grant(named));
         for _ in 0..arrival.times {
             now = clock(named).after(arrival.gap, now, &last);
             if now > END {
@@ -193,10 +193,10 @@ proptest! {
         let mut last = Answer::default();
         for (named, arrival) in &before {
             now = clock(named).after(arrival.gap, now, &last);
-            last = key.ask::<Windows>(&rules(named), &arrival.request(most(named)), now);
+            last = key.ask::<Windows>(&rules(named), &arrival.request(max_grant(named)), now);
         }
         let named_rules = rules(&named);
-        let cost = Request::exact(Cost::Whole.of(most(&named)));
+        let cost = Request::exact(Cost::Whole.of(max_grant(&named)));
         while !key.ask::<Windows>(&named_rules, &cost, now).is_denied() {}
         let denied = rows(&mut key, now);
         for _ in 0..3 {
@@ -218,7 +218,7 @@ proptest! {
             if now > END {
                 break;
             }
-            let request = arrival.request(most(named));
+            let request = arrival.request(max_grant(named));
             let rules = rules(named);
             last = key.ask::<Windows>(&rules, &request, now);
             key.assert_retry_is_exact::<Windows>(&rules, &request, now, &last);
@@ -239,8 +239,8 @@ proptest! {
             }
             let rules = rules(named);
             let mut limiter = key.open::<Windows>(&rules, now);
-            limiter.decide(&arrival.request(most(named)));
-            last = key.ask::<Windows>(&rules, &arrival.request(most(named)), now);
+            limiter.decide(&arrival.request(max_grant(named)));
+            last = key.ask::<Windows>(&rules, &arrival.request(max_grant(named)), now);
             if last.stored {
                 let over = limiter.expires_at().as_micros();
                 let matters = |at: u64| {
@@ -256,7 +256,7 @@ proptest! {
 }
 
 #[test]
-fn callers_with_different_windows_cannot_wash_each_others_history_away() {
+fn callers_with_different_windows_cannot_make_each_other_forget() {
     let callers = [at_most(5, 60_000), at_most(5, 61_000)];
     let mut key = Key::default();
     let mut witness = Witness::default();
@@ -323,7 +323,7 @@ fn a_window_no_longer_named_is_kept_until_its_last_unit_has_left() {
 }
 
 #[test]
-fn a_window_no_longer_named_goes_with_its_last_unit_when_that_is_refunded() {
+fn a_window_no_longer_named_goes_with_its_last_unit_if_that_is_refunded() {
     let mut key = Key::default();
     let short = rules(&[at_most(10, 5_000)]);
     let now = START + 59 * SECOND;
@@ -351,7 +351,7 @@ fn a_window_that_has_emptied_is_not_the_longest_stored() {
 }
 
 #[test]
-fn granted_the_window_with_the_fewest_units_left_replies() {
+fn a_grant_shows_the_window_with_the_fewest_units_left() {
     let named = [
         at_most(10, 1_000),
         at_most(3, 60_000),
@@ -364,7 +364,7 @@ fn granted_the_window_with_the_fewest_units_left_replies() {
 }
 
 #[test]
-fn denied_the_window_with_the_longest_wait_replies() {
+fn a_denial_shows_the_window_with_the_longest_wait() {
     let named = [at_most(2, 1_000), at_most(2, 60_000), at_most(9, 3_600_000)];
     let rules = rules(&named);
     let mut key = Key::default();
@@ -372,14 +372,14 @@ fn denied_the_window_with_the_longest_wait_replies() {
     let answer = key.ask::<Windows>(&rules, &one(), START);
     assert_eq!((answer.limit, answer.remaining), (2, 0));
     assert_eq!(answer.retry_after, Some(60 * SECOND));
-    // What one of them can never grant waits longest.
+    // What one of them can never grant is the longest wait.
     let answer = key.ask::<Windows>(&rules, &Request::exact(units(3)), START);
     assert_eq!((answer.limit, answer.retry_after), (2, None));
     assert_eq!(answer.reset_after, SECOND);
 }
 
 #[test]
-fn of_equal_windows_the_first_named_replies() {
+fn of_equal_windows_the_first_named_is_shown() {
     for (first, second) in [(1_000, 2_000), (2_000, 1_000)] {
         let rules = rules(&[at_most(5, first), at_most(5, second)]);
         let mut key = Key::default();

@@ -1,5 +1,5 @@
 //! The sliding window is strict: never more than the limit in any window. It is exact while it holds at most 32
-//! admissions, and beyond that it holds back next to nothing.
+//! admissions, and beyond that it withholds almost no room.
 
 use crate::oracle::{
     self, Answer, Arrival, Clock, Cost, END, ExactLog, ExactWindows, Gap, Key, START, Spacing,
@@ -233,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn no_room_is_withheld_but_of_less_than_two_groups(
+    fn no_room_is_withheld_except_of_less_than_two_groups(
         rule in rule(),
         arrivals in arrivals(Spacing::PLAIN),
     ) {
@@ -241,13 +241,13 @@ proptest! {
     }
 
     #[test]
-    fn no_room_is_withheld_but_of_less_than_two_groups_of_the_greatest_limit(
+    fn no_room_is_withheld_except_of_less_than_two_groups_of_the_greatest_limit(
         arrivals in under_changing_limits(Spacing::PLAIN),
     ) {
         assert_room_is_not_withheld(&play(&arrivals));
     }
 
-    /// Loads of 0.9 to 5 times the limit, where the groups are full and join at nearly every grant.
+    /// Loads of 0.9 to 5 times the limit: the groups are full and join at nearly every grant.
     #[test]
     fn a_steady_load_neither_breaks_the_limit_nor_is_held_back(
         limit in 33..=400_u64,
@@ -330,7 +330,7 @@ proptest! {
         prop_assert!(!key.ask::<Windows>(&rules, &whole, now + wait).is_denied());
     }
 
-    /// What the future holds after a step back counts as admitted now: nothing is forgotten, and nobody waits longer
+    /// What is in the future after a step back counts as admitted now: nothing is forgotten, and nobody waits longer
     /// than one window.
     #[test]
     fn a_step_back_forgets_nothing_and_delays_by_one_window_at_most(

@@ -81,7 +81,7 @@ fn windows() -> impl Strategy<Value = Traffic<Rules>> {
     })
 }
 
-/// Every state that `traffic` leads to, as bytes, with the limiter that was stored so.
+/// Every state that `traffic` leads to, as bytes, with the limiter that was stored.
 fn states<A: Stored>(traffic: &Traffic<A::Parameters>) -> Vec<(Vec<u8>, Limiter<A>)> {
     let mut key = Key::default();
     let mut states = Vec::new();
@@ -336,7 +336,7 @@ proptest! {
         assert_both_sound(&bytes);
     }
 
-    /// With the numbers of one log in the right places, so that many are accepted.
+    /// The numbers of one log are in the right places, so that many states are accepted.
     #[test]
     fn any_log_is_refused_or_is_a_state(
         shape in prop_oneof![Just(0_u8), Just(2), Just(4), any::<u8>()],
@@ -467,7 +467,7 @@ fn the_other_algorithms_state_says_which_it_is() {
 }
 
 #[test]
-fn what_else_a_key_may_hold_is_no_limiter() {
+fn other_values_of_a_key_are_no_limiter() {
     let other: [&[u8]; 8] = [
         b"",
         b"0",

@@ -56,7 +56,7 @@ mod replication {
     mod sinks;
 }
 
-/// What should not happen: full memory, full disks, nonsense.
+/// What should not happen: full memory, full disks, random input.
 mod robustness {
     mod memory;
     mod random_input;

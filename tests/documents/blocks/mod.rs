@@ -70,7 +70,7 @@ pub fn documents() -> Vec<Document> {
         .collect()
 }
 
-/// The documents in a folder. Not those that somebody else has put there: in a virtual environment, or hidden.
+/// The documents in a folder, but not those of others: in a virtual environment, or hidden.
 fn files(folder: &Path, below: bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -87,7 +87,7 @@ fn files(folder: &Path, below: bool) -> Vec<PathBuf> {
     found
 }
 
-/// The blocks of a text; where it is no text with blocks, why.
+/// The blocks of a text; if they cannot be read, why.
 pub fn blocks(text: &str) -> Result<Vec<Block>, String> {
     let mut blocks = Vec::new();
     let mut lines = text.lines().zip(1..);
@@ -170,7 +170,7 @@ impl Block {
             }
     }
 
-    /// Why it is not to be seen who runs it.
+    /// Why it cannot be told who runs it.
     pub fn complaint(&self) -> Option<String> {
         let mark = match self.mark() {
             Ok(mark) => mark,

@@ -16,7 +16,7 @@ pub fn commands(text: &str) -> usize {
     text.lines().filter(|line| command(line).is_some()).count()
 }
 
-/// Sends its commands, and writes it down as it really goes.
+/// Sends its commands, and writes the session as it really goes.
 pub fn play(text: &str, server: &Server, clock: &Clock) -> String {
     let mut real = String::new();
     for line in text.lines() {
@@ -29,7 +29,7 @@ pub fn play(text: &str, server: &Server, clock: &Clock) -> String {
         } else if line.is_empty() {
             real.push('\n');
         }
-        // Anything else is the document's idea of a reply.
+        // Anything else is a reply as the document has it.
     }
     real
 }
@@ -74,7 +74,7 @@ fn redis_cli(server: &Server, command: &str) -> String {
     without_elapsed_times(&reply)
 }
 
-/// A reply without lines such as `(1.41s)`, which `redis-cli` adds where it took half a second, as on a busy machine.
+/// A reply without lines such as `(1.41s)`, which `redis-cli` adds if it took half a second, as on a busy machine.
 pub fn without_elapsed_times(reply: &str) -> String {
     reply
         .split_inclusive('\n')

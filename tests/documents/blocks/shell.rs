@@ -140,8 +140,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // One that did not end is killed, and so is what it has started. (It has no process group of its own: Ctrl-C would
-        // not reach that.)
+        // One that did not end is killed, and so is what it has started. (It has no process group of its own: Ctrl-C
+        // would not reach that.)
         if self.ended().is_none() {
             kill_with_children(&self.process.id().to_string());
             let _ = self.process.wait();

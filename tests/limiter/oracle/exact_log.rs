@@ -1,4 +1,4 @@
-//! The sliding window as everybody would write it with memory to spare: every admission by itself.
+//! The sliding window as it would be if memory did not matter: every admission is kept.
 
 use redis_ratelimit::limiter::{Mode, Request, Rule, Rules};
 
@@ -36,7 +36,7 @@ impl ExactLog {
         self.limit.saturating_sub(self.used())
     }
 
-    /// At how many different instants units were admitted that the window holds.
+    /// At how many different times the units that the window holds were admitted.
     pub fn instants(&self) -> usize {
         let mut instants: Vec<u64> = self.admitted.iter().map(|(at, _)| *at).collect();
         instants.dedup();
@@ -138,7 +138,7 @@ impl State {
 }
 
 impl ExactWindows {
-    /// At how many different instants one window admitted units that it holds, at most.
+    /// At how many different times the units that one window holds were admitted, at most.
     pub fn instants(&self) -> usize {
         let logs = self.0.iter().flat_map(|state| &state.logs);
         logs.map(ExactLog::instants).max().unwrap_or(0)

@@ -102,7 +102,7 @@ impl Key {
 
     /// Asserts that the whole quota is back `reset_after` after `now`, and not a microsecond earlier.
     pub fn assert_reset_is_exact<A: Stored>(&self, now: u64, answer: &Answer) {
-        // What can never be granted writes nothing, so it does not hold a clock that stepped back.
+        // A request that can never be granted writes nothing, so a step back of the clock is not stored.
         if answer.retry_after.is_none() {
             return;
         }

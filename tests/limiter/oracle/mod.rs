@@ -19,7 +19,7 @@ use redis_ratelimit::limiter::{Decision, RetryAfter, Rule, Rules, Units, Window}
 /// A moment in 2023, in microseconds: when the tests begin.
 pub const START: u64 = 1_700_000_000_000_000;
 
-/// When the tests end, at the latest: as long before the last representable instant as the longest debt lasts.
+/// When the tests end, at the latest: as long before the last timestamp as the longest debt lasts.
 pub const END: u64 = 60_000_000_000_000_000;
 
 /// The same cases at every run. `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED` for others.
@@ -102,7 +102,8 @@ pub fn rules(rules: &[Rule]) -> Rules {
     all
 }
 
-/// Microseconds as whole milliseconds, rounded up, in microseconds again: what a caller waits who is told milliseconds.
+/// Microseconds as whole milliseconds, rounded up, in microseconds again: how long a caller waits who is told
+/// milliseconds.
 pub fn as_told(micros: u64) -> u64 {
     micros.div_ceil(1_000) * 1_000
 }

@@ -1,4 +1,4 @@
-//! GCRA in rational numbers of any size: what one reads in the literature, and nothing clever.
+//! GCRA in rational numbers of any size, as the literature has it.
 
 use num_bigint::BigInt;
 use num_rational::Ratio;

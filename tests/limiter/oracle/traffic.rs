@@ -1,4 +1,4 @@
-//! Requests as they come: random, and as an adversary would send them, who knows every limit and reads every reply.
+//! Requests: random ones, and those of an adversary who knows every limit and reads every reply.
 
 use proptest::prelude::*;
 use redis_ratelimit::limiter::{Mode, Quota, Request, Rule, Units, Window};
@@ -18,7 +18,7 @@ pub struct Arrival {
 /// The time from the request before.
 #[derive(Clone, Copy, Debug)]
 pub enum Gap {
-    /// The same instant.
+    /// At the same time.
     None,
     Micros(u64),
     /// Millionths of the window.
@@ -136,7 +136,7 @@ impl Spacing {
         block: true,
     };
 
-    /// Everything there is.
+    /// Everything.
     pub const ANY: Self = Self {
         steps_back: true,
         force: true,
@@ -181,7 +181,7 @@ fn cost() -> impl Strategy<Value = Cost> {
     ]
 }
 
-/// How much of a request is granted where there is not room for all.
+/// How much of a request is granted if there is not room for all.
 pub fn mode(force: bool) -> BoxedStrategy<Mode> {
     if force {
         prop_oneof![
@@ -268,7 +268,7 @@ pub fn rule() -> impl Strategy<Value = Rule> {
     (limit(), window_ms()).prop_map(|(limit, window)| at_most(limit, window))
 }
 
-/// A quota, where need be with the greatest limit and burst that the window allows.
+/// A quota: limit and burst are lowered to what the window allows, if need be.
 pub fn quota() -> impl Strategy<Value = Quota> {
     let burst = prop_oneof![2 => Just(None), 3 => limit().prop_map(Some)];
     (limit(), window_ms(), burst).prop_map(|(limit, window, burst)| {

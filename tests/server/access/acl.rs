@@ -4,7 +4,7 @@ use crate::harness::features::{ACL_CATEGORY_OF_A_MODULE, CLIENT_SETINFO};
 use crate::harness::{Ask, Server, Setup, everything};
 use redis::{Connection, Value};
 
-/// Each command that takes keys, with `KEY` where they stand, and whether it can run for users who may only read.
+/// Each command that takes keys, with `KEY` in their place, and whether users who may only read can run it.
 const COMMANDS: [(&str, bool); 11] = [
     ("RL.CHECK KEY 5 60", false),
     ("RL.CHECK KEY 5 60 9 1h COST 2 BLOCK 1m", false),
@@ -41,7 +41,7 @@ fn with_keys(line: &str, keys: &[&str]) -> String {
         .join(" ")
 }
 
-/// A client who is a user with these rules.
+/// A client of a user with these rules.
 fn user(server: &Server, rules: &str) -> Connection {
     let mut client = server.connect();
     client.ask(&format!("ACL SETUSER user reset on >password {rules}"));
@@ -49,7 +49,7 @@ fn user(server: &Server, rules: &str) -> Connection {
     client
 }
 
-/// The category, or where servers have no such thing, its commands by name.
+/// The category; if the server has none, its commands by name.
 fn category() -> String {
     if ACL_CATEGORY_OF_A_MODULE.is_there() {
         "+@ratelimit".into()
@@ -150,12 +150,12 @@ fn the_errors_are_those_of_core_commands() {
     );
     assert_eq!(client.refused("RL.PEEK foreign"), key);
 
-    // Before anybody has said who they are.
+    // Before the client has said who it is.
     server.connect().ask("CONFIG SET requirepass secret");
     let mut nobody = server.connect();
     let error = nobody.refused("GET x");
     assert!(error.starts_with("NOAUTH"), "{error}");
-    // (Servers take no more than ten words from them.)
+    // (Servers take only ten words from a client that has not.)
     for (line, _) in COMMANDS
         .iter()
         .filter(|(line, _)| line.split(' ').count() <= 10)
@@ -166,7 +166,7 @@ fn the_errors_are_those_of_core_commands() {
 }
 
 #[test]
-fn who_may_only_read_keys_may_peek_and_inform_and_nothing_else() {
+fn a_user_who_may_only_read_keys_may_peek_and_inform_and_nothing_else() {
     let server = Server::start();
     let mut admin = server.connect();
     admin.decide("RL.CHECK rl:a 5 60 COST 2");
@@ -184,7 +184,7 @@ fn who_may_only_read_keys_may_peek_and_inform_and_nothing_else() {
     }
     assert_eq!(reader.decide("RL.PEEK rl:a COST 9")[..3], [0, 5, 3]);
 
-    // And who may only write them may not look, nor decide, which tells what is stored.
+    // A user who may only write keys may not look, nor decide: a decision tells what is stored.
     let mut writer = user(&server, "%W~rl:* +@all");
     let expected = writer.refused("GET rl:a");
     for (line, _) in COMMANDS.iter().filter(|(line, _)| !line.contains("RESET")) {
@@ -251,7 +251,7 @@ fn rl_top_lists_only_keys_that_the_caller_may_read() {
         ("~rl:*", ["rl:a", "rl:b"].as_slice()),
         ("%R~rl:a", &["rl:a"]),
         ("~rl:a (~other:* +rl.top)", &["other:c", "rl:a"]),
-        // To write is not to read.
+        // The right to write is not the right to read.
         ("%W~rl:*", &[]),
         ("resetkeys", &[]),
     ] {

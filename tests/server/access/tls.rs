@@ -138,7 +138,7 @@ fn text(output: &Output) -> String {
     String::from_utf8(all).unwrap().trim().to_owned()
 }
 
-/// Whether server and `redis-cli` were built with TLS; says so where they were not.
+/// Whether server and `redis-cli` were built with TLS; if they were not, says so.
 fn has_tls(test: &str) -> bool {
     let server = Server::start();
     let settings: Vec<String> =
@@ -186,7 +186,7 @@ fn limits_work_by_tls_and_with_a_password_and_not_otherwise() {
         .output()
         .unwrap();
     assert!(!output.status.success(), "{output:?}");
-    // Where the client does not trust the server's.
+    // If the client does not trust the server's.
     let others = Certificates::make();
     let output = cli(port, &others.file("ca.crt"))
         .args(["-a", "secret", "RL.CHECK", "k", "2", "1h"])

@@ -40,7 +40,7 @@ fn row(value: Value) -> Vec<i64> {
     redis::from_redis_value(value).unwrap()
 }
 
-/// The same to a node itself: errors are answers, too.
+/// The same for a node itself: errors are answers, too.
 fn answer(client: &mut Connection, line: &str) -> Result<Value, String> {
     client.ask_bytes(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>())
 }
@@ -101,8 +101,8 @@ fn a_cluster_client_limits_keys_on_all_nodes() {
         }
     }
 
-    // Several keys in one call: a hash tag keeps them together. The client takes the number of keys for a key, and so asks
-    // the wrong node first, which sends it on; a client that is told the key asks the right one.
+    // Several keys in one call: a hash tag keeps them together. The client takes the number of keys for a key, and so
+    // asks the wrong node first, which sends it on; a client that is told the key asks the right one.
     for n in 0..12 {
         let line = format!("RL.MCHECK 2 ip:{{{n}}} account:{{{n}}} 5 1h 9 1h");
         let Value::Array(rows) = ask(&mut client, &line).unwrap() else {
@@ -129,14 +129,14 @@ fn redirections_are_those_of_core_commands() {
     let cluster = Cluster::start(2, true);
     let [mut here, mut there] = [0, 1].map(|at| cluster.primaries[at].connect());
     let [own, other] = [0, 1].map(|at| tag_on(&cluster, at));
-    // MOVED: the slot is another node's.
+    // MOVED: the slot belongs to another node.
     let moved = here.refused(&format!("GET {other}"));
     assert!(moved.starts_with("MOVED "), "{moved}");
     for line in two_keys_and_one(&other) {
         assert_eq!(here.refused(&line), moved, "{line}");
     }
 
-    // CROSSSLOT: the keys are of several slots, whoever has these.
+    // CROSSSLOT: the keys are of several slots, whichever node has them.
     let cross = here.refused(&format!("MGET {own} {other}"));
     assert!(cross.starts_with("CROSSSLOT "), "{cross}");
     for line in ON_TWO_KEYS {
@@ -149,7 +149,7 @@ fn redirections_are_those_of_core_commands() {
     }
     assert_eq!(here.ask("DBSIZE"), Value::Int(0));
 
-    // A replica sends everybody to its primary, but those who said that they only read.
+    // A replica sends clients to its primary, except those that said that they only read.
     here.decide(&format!("RL.CHECK {own} 5 1h"));
     assert_eq!(here.ask("WAIT 1 0"), Value::Int(1));
     let mut replica = cluster.replicas[0].connect();
@@ -202,7 +202,7 @@ fn redirections_are_those_of_core_commands() {
             .replace(" B", &format!(" {gone}"));
         assert_eq!(here.refused(&line), again, "{line}");
     }
-    // The other node answers those who were told to ask it, and nobody else.
+    // The other node answers the clients that were told to ask it, and no others.
     let moved = there.refused(&format!("GET {gone}"));
     assert!(moved.starts_with("MOVED "), "{moved}");
     for (line, _) in ON_ONE_KEY {
@@ -418,8 +418,8 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Does something to the cluster while clients ask limiters of `slots`, and checks what they were granted. It is handed a
-/// wait, for as many more requests.
+/// Does something to the cluster while clients ask limiters of `slots`, and checks what they were granted. `act` gets a
+/// function that waits for as many more requests.
 fn under_load(cluster: &Cluster, slots: RangeInclusive<usize>, act: impl FnOnce(&dyn Fn(usize))) {
     let load = Load::new(slots);
     let stop = AtomicBool::new(false);
@@ -462,7 +462,7 @@ fn resharding_by_setslot_and_migrate_under_load_loses_no_state() {
     for (key, (bytes, expiry)) in before {
         let (now_bytes, now_expiry) = state(&mut client, &key);
         assert_eq!(now_bytes, bytes, "{key}");
-        // MIGRATE sends the time left, so that the way takes a moment longer; never shorter.
+        // MIGRATE sends the time that is left, so a key may live a moment longer; never shorter.
         assert!((expiry..expiry + 60_000).contains(&now_expiry), "{key}");
     }
 }

@@ -13,7 +13,7 @@ const SYNTAX: &str = "ERR syntax error";
 const FAST: &str = "ERR limit must be at most one unit per nanosecond of the window";
 const SLOW: &str = "ERR burst must refill within 100 years (burst x window / limit)";
 
-/// Integers that are none from 1 to 4294967295 as core commands spell them.
+/// What is no integer from 1 to 4294967295 as core commands spell them.
 const NOT_UNITS: [&str; 14] = [
     "0",
     "-1",

@@ -36,7 +36,7 @@ fn there_is_no_burst_at_the_boundary_of_a_window() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     let mut admitted = 0;
-    // The fixed window's weakness: full use at the end of one minute and at the start of the next.
+    // The weakness of fixed windows: full use at the end of one minute and at the start of the next.
     clock.advance(Duration::from_secs(59));
     for _ in 0..2 {
         for _ in 0..5 {
@@ -86,7 +86,7 @@ fn several_windows_grant_together_or_not_at_all() {
     assert_eq!(client.decide(line), [1, 2, 0, 0, 10_000]);
     assert_eq!(client.decide(line), [0, 2, 0, 10_000, 10_000]);
     clock.advance(Duration::from_secs(10));
-    // Had the denial been charged to the minute, nothing would be left there.
+    // If the denial had been charged to the minute, nothing would be left there.
     assert_eq!(client.decide(line), [1, 3, 0, 0, 60_000]);
     // Denied: the longest wait.
     assert_eq!(client.decide(line), [0, 3, 0, 50_000, 60_000]);
@@ -135,7 +135,7 @@ fn force_charges_a_debt_that_delays_later_requests() {
 }
 
 #[test]
-fn block_locks_out_from_the_first_denial_on() {
+fn block_denies_everything_from_the_first_denial_on() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     let line = "RL.CHECK login:ann 2 1m BLOCK 15m";
@@ -155,7 +155,7 @@ fn block_locks_out_from_the_first_denial_on() {
     );
     clock.advance_millis(839_000);
     assert_eq!(client.decide(line), [1, 2, 1, 0, 60_000]);
-    // A reset lifts it.
+    // A reset ends it.
     client.decide(line);
     client.decide(line);
     assert_eq!(client.ask("RL.RESET login:ann"), redis::Value::Int(1));
@@ -173,7 +173,7 @@ fn a_changed_limit_takes_effect_at_once_and_forgets_nothing() {
 }
 
 #[test]
-fn callers_with_windows_of_different_lengths_cannot_wash_each_others_history_away() {
+fn callers_with_windows_of_different_lengths_cannot_make_each_other_forget() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     let mut admitted = [0, 0];
@@ -182,7 +182,7 @@ fn callers_with_windows_of_different_lengths_cannot_wash_each_others_history_awa
         admitted[turn % 2] += client.decide(line)[0];
         clock.advance_millis(100);
     }
-    // Twenty seconds, two rolling deploys' worth of callers: each window has admitted its limit and not more.
+    // Twenty seconds with callers of two releases: each window has admitted its limit and not more.
     assert!(admitted[0] <= 5 && admitted[1] <= 5, "{admitted:?}");
     assert!(admitted[0] + admitted[1] >= 5, "{admitted:?}");
 }
@@ -241,7 +241,7 @@ fn a_window_no_longer_named_goes_when_it_has_emptied_or_was_refunded() {
     let alone = client.ask("STRLEN n");
     client.decide("RL.CHECK n 9 60");
     clock.advance_millis(1_000);
-    // What is left is as good as if the first had never been.
+    // What is left is as if the first had never been there.
     assert_eq!(client.decide("RL.CHECK n 9 60"), [1, 9, 6, 0, 60_000]);
     assert_eq!(client.decide("RL.CHECK n 9 60"), [1, 9, 5, 0, 60_000]);
     assert_eq!(client.decide("RL.REFUND n 9"), [4, 9, 9, 0, 0]);

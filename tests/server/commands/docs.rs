@@ -142,7 +142,8 @@ fn flags_and_arity() {
             let has = info.iter().any(|text| text == flag);
             assert_eq!(has, flags.contains(&flag), "{command} {flag}");
         }
-        // So the server refuses it while it loads its data, has lost its primary, or runs a long script.
+        // So the server refuses it while it loads its data, after it has lost its primary, and while it runs a long
+        // script.
         for flag in ["loading", "stale", "allow_busy"] {
             assert!(info.iter().all(|text| text != flag), "{command} {flag}");
         }

@@ -33,7 +33,7 @@ fn the_burst_is_the_limit_by_default() {
 fn three_per_second_is_three_per_second() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
-    // A third of a second is no whole number of anything; what each is rounded by must not add up.
+    // A third of a second is not a whole number of any unit; the errors of rounding must not add up.
     client.decide("RL.GCRA k 3 1s COST 3");
     let mut granted = 0;
     for _ in 0..10_000 {

@@ -121,7 +121,7 @@ fn it_shows_a_block_and_more_in_use_than_a_lowered_limit() {
 }
 
 #[test]
-fn it_is_null_when_nothing_is_in_use() {
+fn it_is_null_if_nothing_is_in_use() {
     let (server, clock) = Clock::start();
     for mut client in [server.connect(), server.connect_resp3()] {
         assert_eq!(client.ask("RL.INFO k"), Value::Nil);

@@ -132,11 +132,11 @@ fn strings_that_resemble_a_limiter_are_refused_and_keep_their_bytes() {
     }
 }
 
-/// No function of the server shows a module the bytes of a string but one, which first stores a string in an encoding of
+/// Only one function of the server shows a module the bytes of a string, and it first stores a string in an encoding of
 /// its own (`int`, `embstr`) as a plain one (`raw`).
 #[test]
 fn strings_of_every_length_keep_bytes_and_ttl_though_not_always_their_encoding() {
-    /// What is shorter than every limiter's state is not looked at, but for what may be redis-cell's.
+    /// What is shorter than every limiter's state is not looked at, except what may be redis-cell's.
     const SHORTEST_STATE: usize = 21;
     const REDIS_CELLS: usize = 19;
     let server = Server::start();
@@ -213,7 +213,7 @@ fn a_state_of_a_newer_version_is_an_error_that_names_the_version_needed() {
 }
 
 #[test]
-fn databases_are_apart() {
+fn databases_have_limiters_of_their_own() {
     let server = Server::start();
     let mut client = server.connect();
     assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 1);

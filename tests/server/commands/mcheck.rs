@@ -152,7 +152,7 @@ fn what_is_refused() {
         ),
     ];
     for (line, error) in cases {
-        // The server looks at some by itself, to find the keys.
+        // The server itself looks at some, to find the keys.
         let refused = client.refused(&line);
         let by_the_server =
             refused.starts_with("ERR Invalid") || refused.starts_with("ERR Number of keys");
@@ -168,7 +168,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn keys_that_name_other_parameters_store_them_when_denied() {
+fn keys_with_other_parameters_store_them_if_denied() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     client.decide("RL.CHECK a 5 60 COST 5");

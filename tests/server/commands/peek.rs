@@ -32,7 +32,7 @@ fn it_reads_gcra_limiters_too() {
 }
 
 #[test]
-fn it_is_null_when_nothing_is_in_use() {
+fn it_is_null_if_nothing_is_in_use() {
     let (server, clock) = Clock::start();
     for mut client in [server.connect(), server.connect_resp3()] {
         assert_eq!(client.ask("RL.PEEK k"), Value::Nil);

@@ -94,7 +94,7 @@ fn a_quantity_of_zero_reads_and_writes_nothing() {
     assert_eq!(client.ask("EXISTS k"), Value::Int(0));
     client.decide("CL.THROTTLE k 4 5 5 5");
     let before = client.ask("DUMP k");
-    // Also with other parameters, and where a request would be denied.
+    // Also with other parameters, and if a request would be denied.
     assert_eq!(client.decide("CL.THROTTLE k 4 5 5 0"), [0, 5, 0, -1, 5]);
     assert_eq!(client.decide("CL.THROTTLE k 9 10 5 0"), [0, 10, 0, -1, 5]);
     assert_eq!(client.ask("DUMP k"), before);
@@ -132,7 +132,7 @@ fn what_broke_the_original_does_not_break_this() {
         clock.advance(Duration::from_micros(10));
     }
     assert_eq!(granted, 1_000);
-    // Limited is never a retry time of 0, and what can never be is -1.
+    // A limited request never has a retry time of 0, and one that can never be granted has -1.
     client.decide("CL.THROTTLE r 0 1000 1");
     assert_eq!(client.decide("CL.THROTTLE r 0 1000 1"), [1, 1, 0, 1, 1]);
     assert_eq!(client.decide("CL.THROTTLE r 0 1000 1 2")[3], -1);
@@ -194,7 +194,7 @@ fn redis_cells_own_keys_go_on_counting() {
     for (key, ttl) in [("floor", 2_000), ("exact", 2_400), ("ceil", 3_000)] {
         client.ask(&format!("SET {key} {} PX {ttl}", tat.as_nanos()));
         let before = client.ask(&format!("DUMP {key}"));
-        // Only looked at, and denied, it stays as it is.
+        // It stays as it is if it is only looked at, and after a denial.
         assert_eq!(
             client.decide(&format!("CL.THROTTLE {key} 4 5 5 0")),
             [0, 5, 2, -1, 3],

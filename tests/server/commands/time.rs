@@ -7,7 +7,7 @@ use crate::harness::clock::Clock;
 use redis::Connection;
 
 /// Calls until granted, waiting exactly what each reply says; the number of denials.
-fn obey(client: &mut Connection, clock: &Clock, line: &str) -> usize {
+fn wait_until_granted(client: &mut Connection, clock: &Clock, line: &str) -> usize {
     for denials in 0.. {
         let [granted, _, _, retry_after, _] = client.decide(line);
         if granted > 0 {
@@ -20,7 +20,7 @@ fn obey(client: &mut Connection, clock: &Clock, line: &str) -> usize {
 }
 
 #[test]
-fn a_caller_who_waits_as_told_is_never_sent_away_twice_even_if_the_clock_steps_back() {
+fn a_caller_who_waits_as_told_is_never_denied_twice_even_if_the_clock_steps_back() {
     for (fill, line) in [
         ("RL.CHECK k 2 60 COST 2", "RL.CHECK k 2 60"),
         ("RL.CHECK k 2 60 9 1h COST 2", "RL.CHECK k 2 60 9 1h"),
@@ -34,7 +34,7 @@ fn a_caller_who_waits_as_told_is_never_sent_away_twice_even_if_the_clock_steps_b
         client.decide(fill);
         clock.advance_millis(10);
         clock.step_back(Duration::from_secs(3_600));
-        assert_eq!(obey(&mut client, &clock, line), 1, "{line}");
+        assert_eq!(wait_until_granted(&mut client, &clock, line), 1, "{line}");
     }
 }
 
@@ -68,7 +68,7 @@ fn after_a_step_back_groups_in_the_future_count_as_now() {
 }
 
 #[test]
-fn a_block_does_not_last_longer_when_the_clock_steps_back() {
+fn a_block_does_not_last_longer_if_the_clock_steps_back() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     client.decide("RL.CHECK k 1 60 BLOCK 5m");
@@ -78,7 +78,10 @@ fn a_block_does_not_last_longer_when_the_clock_steps_back() {
         client.decide("RL.CHECK k 1 60 BLOCK 5m"),
         [0, 1, 0, 300_000, 300_000]
     );
-    assert_eq!(obey(&mut client, &clock, "RL.CHECK k 1 60 BLOCK 5m"), 1);
+    assert_eq!(
+        wait_until_granted(&mut client, &clock, "RL.CHECK k 1 60 BLOCK 5m"),
+        1
+    );
 }
 
 #[test]
@@ -91,7 +94,7 @@ fn a_clock_that_jumps_forward_lets_units_leave_early() {
 }
 
 #[test]
-fn what_was_granted_before_a_clock_that_is_behind_and_then_set_right_is_granted_once_more() {
+fn what_was_granted_by_a_clock_that_was_behind_is_granted_once_more_after_the_clock_is_set_right() {
     for command in ["RL.CHECK k 2 60", "RL.GCRA k 2 60"] {
         let (server, clock) = Clock::start();
         let mut client = server.connect();
@@ -120,7 +123,7 @@ fn units_of_the_same_microsecond_leave_together_and_a_microsecond_apart_apart() 
 }
 
 #[test]
-fn a_clock_before_the_epoch_or_absurdly_late_hurts_nobody() {
+fn a_clock_before_the_epoch_or_far_too_late_does_no_harm() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     for seconds in [0, 1, 9_000_000_000] {

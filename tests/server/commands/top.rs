@@ -18,7 +18,7 @@ fn row(key: &str, database: i64, denials: i64) -> Row {
     (key.as_bytes().to_vec(), database, denials, 0)
 }
 
-/// Has `key` denied `denials` times.
+/// Makes the server deny `key` `denials` times.
 fn deny(client: &mut Connection, key: &str, denials: usize) {
     client.decide(&format!("RL.CHECK {key} 1 1h"));
     for _ in 0..denials {
@@ -54,7 +54,7 @@ fn every_deciding_command_counts_and_only_what_was_denied_for_now() {
     client.ask("CL.THROTTLE throttle 0 1 3600");
     // Of several keys, those that had no room.
     client.ask("RL.MCHECK 3 a check b 5 1h 1 1h 5 1h");
-    // Never possible, a look, an error: no denial.
+    // What is never possible, a look and an error are no denials.
     client.decide("RL.CHECK check 1 1h COST 2");
     client.decide("RL.PEEK check");
     client.refused("RL.CHECK check 0 1h");
@@ -74,7 +74,7 @@ fn the_same_key_in_two_databases_is_two() {
     client.ask("SELECT 3");
     deny(&mut client, "k", 1);
     let mut expected = vec![row("k", 0, 2), row("k", 3, 1)];
-    // Where users can be kept out of databases, only the selected one is shown.
+    // If users can be kept out of databases, only the selected one is shown.
     if ACL_RULES_ABOUT_DATABASES.is_there() {
         expected.remove(0);
     }
@@ -147,7 +147,7 @@ fn a_flood_of_new_keys_neither_grows_it_nor_hides_the_worst() {
 }
 
 #[test]
-fn its_size_can_be_set_while_running_which_starts_afresh() {
+fn its_size_can_be_set_while_running_which_starts_anew() {
     let server = Server::start();
     let mut client = server.connect();
     deny(&mut client, "k", 2);
@@ -225,7 +225,7 @@ fn one_database_can_be_asked_for() {
 }
 
 #[test]
-fn a_denial_counts_half_after_an_hour_and_who_is_denied_now_passes_who_was_before() {
+fn a_denial_counts_half_after_an_hour_and_a_key_denied_now_passes_one_denied_before() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
     deny(&mut client, "before", 8);
@@ -267,7 +267,7 @@ fn the_half_life_can_be_set_while_running_and_forgets_nothing_by_that() {
     client.ask("CONFIG SET ratelimit.top-half-life 3600");
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(top(&mut client, "RL.TOP"), [row("k", 0, 10)]);
-    // Another size starts afresh, with the same half-life.
+    // Another size starts anew, with the same half-life.
     client.ask("CONFIG SET ratelimit.top-keys 7");
     deny(&mut client, "k", 8);
     clock.advance(Duration::from_secs(3_600));
@@ -320,7 +320,7 @@ fn subscribers_hear_of_a_denial_and_of_nothing_else() {
 }
 
 #[test]
-fn who_is_kept_out_of_a_database_is_shown_no_key_of_it() {
+fn a_user_kept_out_of_a_database_is_shown_no_key_of_it() {
     if ACL_RULES_ABOUT_DATABASES.is_missing("who_is_kept_out_of_a_database_is_shown_no_key_of_it") {
         return;
     }
@@ -359,7 +359,7 @@ fn a_script_lists_what_its_caller_may_read() {
 }
 
 #[test]
-fn a_module_that_calls_it_as_no_user_is_shown_nothing() {
+fn a_module_that_calls_it_without_a_user_is_shown_nothing() {
     let setup = Setup::new();
     let library = other_module(setup.dir(), "caller.c");
     let mut server = setup

@@ -207,7 +207,7 @@ fn a_transaction_has_one_time() {
     let Value::Array(replies) = client.ask("EXEC") else {
         panic!("no transaction");
     };
-    // Not a millisecond has passed, and both have been admitted at the same instant, as one group.
+    // Not a millisecond has passed, and both have been admitted at the same time, as one group.
     assert_eq!(numbers(&replies[3]), [1, 9, 7, 0, 3_600_000]);
     let together = client.ask("STRLEN k");
     client.decide("RL.CHECK apart 9 1h");
@@ -284,7 +284,7 @@ fn watch_sees_what_changes_a_limiter_and_nothing_else() {
     }
 }
 
-/// A client that caches what it reads, and the server's words about that.
+/// A client that caches what it reads, and what the server tells it about that.
 fn caching(server: &Server, tracking: &str) -> (Connection, Receiver<PushInfo>) {
     let mut client = server.connect_resp3();
     let (sender, receiver) = channel();
@@ -295,8 +295,8 @@ fn caching(server: &Server, tracking: &str) -> (Connection, Receiver<PushInfo>) 
 
 /// The keys that the server has declared invalid since the last time.
 fn invalidated(client: &mut Connection, pushes: &Receiver<PushInfo>) -> Vec<String> {
-    // What was said before comes before the reply; in broadcast mode at the end of the server's turn, so before the
-    // reply to the next call.
+    // What was sent before comes before the reply. In broadcast mode it is sent at the end of the turn of the event
+    // loop, so before the reply to the next call.
     for _ in 0..2 {
         client
             .req_packed_command(&redis::cmd("PING").get_packed_command())

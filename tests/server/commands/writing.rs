@@ -126,7 +126,7 @@ fn a_look_writes_nothing() {
     client.decide("RL.CHECK c 2 60");
     client.decide("RL.GCRA g 2 60");
     let before = written(&server, &mut client);
-    // Neither later nor, had the clock stepped back, earlier.
+    // Neither later nor earlier, after a step back of the clock.
     clock.advance_millis(1_000);
     for step_back in [0, 3_600] {
         clock.step_back(Duration::from_secs(step_back));
@@ -279,7 +279,7 @@ fn every_key_expires_when_its_state_no_longer_matters() {
 }
 
 #[test]
-fn the_next_grant_sets_right_an_expiry_that_a_user_has_changed() {
+fn the_next_grant_corrects_an_expiry_that_a_user_has_changed() {
     let (server, _clock) = Clock::start();
     let mut client = server.connect();
     client.decide("RL.CHECK k 9 60");
@@ -308,14 +308,14 @@ fn the_state_is_small_and_bounded() {
 }
 
 #[test]
-fn replicas_get_the_state_where_set_has_been_renamed() {
+fn replicas_get_the_state_if_set_has_been_renamed() {
     let server = with_aof()
         .arguments(["--rename-command", "SET", "", "--rename-command", "DEL", ""])
         .start();
     let mut client = server.connect();
     assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 1);
     assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 0);
-    // The request itself is the next best thing to replicate.
+    // The request itself is replicated instead.
     assert_eq!(aof(&server).matches("RL.CHECK").count(), 1);
     client.ask("RL.RESET k");
     assert_eq!(aof(&server).matches("RL.RESET").count(), 1);

@@ -38,7 +38,7 @@ impl Clock {
 
     /// A clock in this directory, and the environment of a server that goes by it.
     pub fn prepare(dir: &Path) -> (Self, [(&'static str, PathBuf); 2]) {
-        // A copy, for a server in a container sees no other directory than its own.
+        // A copy, because a server in a container sees only its own directory.
         let library = dir.join("clock.so");
         fs::copy(compile("server/harness/clock.c"), &library).unwrap();
         let time = dir.join("time");
@@ -55,7 +55,7 @@ impl Clock {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
 
-    /// Lets it be another time.
+    /// Sets the time.
     pub fn set(&self, now: Duration) {
         let micros = u64::try_from(now.as_micros()).unwrap();
         self.micros.store(micros, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Servers in containers: where `REDIS_IMAGE` names an image, tests run against it, by TCP.
+//! Servers in containers: if `REDIS_IMAGE` names an image, tests run against it, by TCP.
 //!
 //! The server has the module of the image, and its directory where tests look for it. Tests whose servers have to reach
 //! each other are not for this.
@@ -80,7 +80,7 @@ impl Container {
         let dir_text = dir.display();
         let mut command: Vec<String> = ["docker", "run", "--no-healthcheck"].map(Into::into).into();
         command.push(format!("--name={}", self.name));
-        // So that whoever runs the tests can see that none is left.
+        // So that one can see that none is left after the tests.
         let label = std::env::var("REDIS_IMAGE_LABEL");
         command.push(format!(
             "--label={}",
@@ -105,7 +105,8 @@ impl Container {
         command
     }
 
-    /// Lets the server write in its directory: where root runs the tests, it is the image's user, and else who runs them.
+    /// Lets the server write in its directory. If root runs the tests, the server is the image's user, else the user
+    /// who runs them.
     pub fn hand_over(dir: &Path) {
         if !is_root() {
             return;

@@ -40,14 +40,14 @@ pub const CLIENT_SETINFO: Feature = Feature {
     valkey: (7, 2)..NEVER,
 };
 
-/// Where users have rules that name the commands of a module, Redis 7.0 unloads it and minds nothing.
+/// Redis 7.0 unloads a module also if users have rules that name its commands.
 pub const UNLOADING_WHAT_ACL_RULES_NAME: Feature = Feature {
     what: "unloading of a module whose commands ACL rules name",
     redis: (7, 0)..(7, 2),
     valkey: NEVER..NEVER,
 };
 
-/// Later servers end by an assertion (acl.c), so the module stays; Valkey 9.1 sees to that itself.
+/// Later servers would end by an assertion (acl.c), so the module stays; Valkey 9.1 itself refuses.
 pub const REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME: Feature = Feature {
     what: "refusal to unload a module whose commands ACL rules name",
     redis: (7, 2)..NEVER,

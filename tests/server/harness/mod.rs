@@ -423,7 +423,7 @@ pub fn other_module(dir: &Path, source: &str) -> PathBuf {
 }
 
 /// The shared library of a C source in `tests/`: compiled by the first test that asks for it, in whichever process, and
-/// again when the source is another one.
+/// again if the source has changed.
 fn compile(source: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
@@ -434,7 +434,7 @@ fn compile(source: &str) -> PathBuf {
     let library =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}.so", hash.finish()));
     if !library.exists() {
-        // Others may be at it, too: each compiles for itself, and puts a whole file in its place.
+        // Other tests may do the same now: each compiles for itself, and puts a whole file in its place.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let compiled = dir.path().join("library.so");
         let status = Command::new("cc")
@@ -469,12 +469,12 @@ pub fn aof(server: &Server) -> String {
 }
 
 impl Server {
-    /// A cluster of one node that is set up so, which has all slots and serves them.
+    /// A cluster of one node with this setup, which has all slots and serves them.
     pub fn start_cluster_node(setup: impl Fn() -> Setup) -> Self {
         let node = || setup().arguments(["--cluster-enabled", "yes"]);
         let server = match container::image() {
             Some(_) => node().start(),
-            // A port of its own for the other nodes that there are not. Else all would want 10000.
+            // A port of its own for other nodes, although there are none: else all tests would want 10000.
             None => eventually("a port that stays free", || {
                 let port = nodes::free_port().to_string();
                 node()

@@ -38,7 +38,7 @@ impl Node {
         Self::start_with(Setup::new)
     }
 
-    /// A server that is set up so. (Asked again for each attempt: somebody may have taken the port meanwhile.)
+    /// A server with this setup. (It is made anew for each attempt: another program may have taken the port meanwhile.)
     pub fn start_with(setup: impl Fn() -> Setup) -> Self {
         assert!(
             container::image().is_none(),
@@ -59,7 +59,7 @@ impl Node {
         Self::replica_with(primary, Setup::new)
     }
 
-    /// The same, set up so.
+    /// The same with this setup.
     pub fn replica_with(primary: &Self, setup: impl Fn() -> Setup) -> Self {
         let replica = Self::start_with(setup);
         replica
@@ -114,7 +114,7 @@ impl DerefMut for Node {
 }
 
 impl Setup {
-    /// Starts it and waits until it answers; `None` where the port that it was given has been taken.
+    /// Starts it and waits until it answers; `None` if the port that it was given has been taken.
     pub fn start_on_port(self) -> Option<Server> {
         let mut server = self.launch();
         answers(&mut server).then_some(server)
@@ -135,7 +135,7 @@ impl Server {
     }
 }
 
-/// Waits for an answer; false when the port was taken.
+/// Waits for an answer; false if the port was taken.
 fn answers(server: &mut Server) -> bool {
     eventually("a server that answers PING", || {
         if let Some(status) = server.process.try_wait().unwrap() {
@@ -225,7 +225,7 @@ impl Sentinels {
             if !answers(&mut server) {
                 return None;
             }
-            // They talk of each other and look for replicas more often than every few seconds, where that can be set.
+            // They talk of each other and look for replicas more often than every few seconds, if that can be set.
             // (Not too often: one that has not heard of a failover after four times that long would undo it.)
             let _ = server.connect().ask_bytes(&[
                 b"SENTINEL",
@@ -244,7 +244,7 @@ impl Sentinels {
         Self::primary_of(&self.0[0])
     }
 
-    /// The same where all of them agree.
+    /// The same if all of them agree.
     pub fn agreed(&self) -> Option<u16> {
         let ports: Vec<u16> = self.0.iter().map(Self::primary_of).collect();
         (ports[1..] == ports[..2]).then(|| ports[0])
@@ -282,7 +282,7 @@ impl Cluster {
                             .arguments(["--cluster-port", &free_port().to_string()])
                             .arguments(["--cluster-announce-ip", "127.0.0.1"])
                             .arguments(["--cluster-node-timeout", "1500"])
-                            // A replica counts when it has got something from its primary, and be it a ping.
+                            // A replica counts only after it has got something from its primary, at least a ping.
                             .arguments(["--repl-ping-replica-period", "1"])
                             .arguments(["--cluster-replica-validity-factor", "0"])
                             .arguments(["--cluster-allow-replica-migration", "no"])
@@ -332,7 +332,7 @@ impl Cluster {
     /// Waits until every living node finds the cluster whole, with `nodes` nodes that serve.
     pub fn wait_until_agreed(&self, nodes: usize) {
         for node in self.nodes() {
-            // One that a test has killed has no say.
+            // One that a test has killed is not asked.
             if !node.socket().exists() {
                 continue;
             }

@@ -32,7 +32,7 @@ fn python() -> PathBuf {
             .args(["-m", "pip", "install", "--quiet"])
             .args(["--disable-pip-version-check", "-r"])
             .arg(&requirements));
-        // Another test may have been faster: then this fails, and that one's is used.
+        // Another test may have been faster: then this fails, and the environment of that test is used.
         let moved = fs::rename(new.path().join("environment"), &environment);
         assert!(environment.exists(), "{moved:?}");
     }

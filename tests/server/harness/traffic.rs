@@ -185,7 +185,7 @@ impl Drop for Traffic {
     }
 }
 
-/// The bytes and the expiry of every key, but those that live for some milliseconds only.
+/// The bytes and the expiry of every key, except those that live only for some milliseconds.
 pub fn contents(client: &mut Connection) -> BTreeMap<String, (Vec<u8>, i64)> {
     let keys: Vec<String> = redis::from_redis_value(client.ask("KEYS *")).unwrap();
     keys.into_iter()

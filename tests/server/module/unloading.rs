@@ -1,5 +1,5 @@
 //! The module does not let itself be unloaded while the server holds requests by its commands, which the server would
-//! carry out afterwards with whatever is in the memory of a command that has gone.
+//! carry out afterwards with what is in the memory of a command that is gone.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn open() -> Setup {
 /// The same with I/O threads that look at what clients send.
 fn threaded() -> Setup {
     let setup = open().arguments(["--io-threads", "4"]);
-    // Redis 7.0 has to be asked, the others only know the word still.
+    // Redis 7.0 reads in threads only if it is told to; the others still accept the directive.
     setup.arguments(["--io-threads-do-reads", "yes"])
 }
 
@@ -140,7 +140,7 @@ fn with_io_threads_at_work_the_module_stays_and_no_request_is_another() {
         client.refused("MODULE UNLOAD ratelimit");
     }
     traffic.end(&mut client);
-    // It is the same that it was.
+    // It is the same module as before.
     assert_eq!(info(&mut client, "ratelimit_denied").unwrap(), "1");
     assert_ne!(client.ask("RL.TOP"), Value::Array(vec![]));
     let list = String::from_utf8(server.cli(&["MODULE", "LIST"]).stdout).unwrap();
@@ -148,9 +148,9 @@ fn with_io_threads_at_work_the_module_stays_and_no_request_is_another() {
 }
 
 #[test]
-fn where_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards() {
+fn if_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards() {
     if IO_THREADS_WHILE_IT_RUNS
-        .is_missing("where_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards")
+        .is_missing("if_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards")
     {
         return;
     }
@@ -158,7 +158,7 @@ fn where_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards() {
     let mut client = server.connect();
     let threads = |client: &mut Connection, number| {
         let set = ["CONFIG", "SET", "io-threads", number].map(str::as_bytes);
-        // Under load it may have to be said again.
+        // Under load it may have to be repeated.
         eventually("a change of io-threads", || client.ask_bytes(&set).ok());
     };
     let traffic = Traffic::start(&server);
@@ -183,7 +183,7 @@ fn where_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards() {
 }
 
 #[test]
-fn where_the_server_does_not_tell_of_io_threads_the_module_stays() {
+fn if_the_server_does_not_tell_of_io_threads_the_module_stays() {
     let server = open().arguments(["--rename-command", "CONFIG", ""]).start();
     let reason = exchange_expecting_refusal(&server, &mut server.connect());
     assert!(reason.contains("CONFIG GET io-threads"), "{reason}");
@@ -306,9 +306,9 @@ fn blocked_client(server: &Server, client: &mut Connection) -> JoinHandle<Vec<Va
 }
 
 #[test]
-fn where_the_server_looks_ahead_the_module_stays_while_clients_are_blocked() {
+fn if_the_server_looks_ahead_the_module_stays_while_clients_are_blocked() {
     if LOOKING_UP_WHAT_FOLLOWS
-        .is_missing("where_the_server_looks_ahead_the_module_stays_while_clients_are_blocked")
+        .is_missing("if_the_server_looks_ahead_the_module_stays_while_clients_are_blocked")
     {
         return;
     }
@@ -325,7 +325,7 @@ fn where_the_server_looks_ahead_the_module_stays_while_clients_are_blocked() {
 }
 
 #[test]
-fn elsewhere_blocked_clients_do_not_mind() {
+fn if_it_does_not_the_module_goes_while_clients_are_blocked() {
     if LOOKING_UP_WHAT_FOLLOWS.is_there() {
         return;
     }

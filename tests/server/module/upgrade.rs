@@ -198,7 +198,7 @@ fn another_build_is_not_loaded_beside_the_first() {
 }
 
 #[test]
-fn where_another_module_has_redis_cells_command_everything_else_works() {
+fn if_another_module_has_redis_cells_command_everything_else_works() {
     let setup = open().without_module();
     // It has taken `CL.THROTTLE`.
     let other = other_module(setup.dir(), "module.c").display().to_string();
@@ -211,14 +211,14 @@ fn where_another_module_has_redis_cells_command_everything_else_works() {
     assert_eq!(client.ask("CL.THROTTLE g 0 1 60"), Value::Int(4711));
     assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 1);
     assert_eq!(client.decide("RL.GCRA g 1 1h")[0], 1);
-    // Once the other one has gone, loading this one again brings the command.
+    // After the other one has gone, loading this one again brings the command.
     client.ask("MODULE UNLOAD other");
     upgrade(&mut client, &module());
     assert_eq!(client.decide("CL.THROTTLE g 0 1 3600")[0], 1);
 }
 
 #[test]
-fn another_module_may_have_redis_cells_command_where_this_one_leaves_it_out() {
+fn another_module_may_have_redis_cells_command_if_this_one_leaves_it_out() {
     let setup = open().module_arguments(["cl-throttle", "no"]);
     let other = other_module(setup.dir(), "module.c").display().to_string();
     let server = setup.start();
@@ -227,7 +227,7 @@ fn another_module_may_have_redis_cells_command_where_this_one_leaves_it_out() {
     assert_eq!(client.ask("CL.THROTTLE g 0 1 60"), Value::Int(4711));
 }
 
-/// How states come about that between them use all of the layout.
+/// How to make states that together use all of the layout.
 const SAMPLES: &[(&str, &[&str])] = &[
     ("one admission", &["RL.CHECK k 5 60"]),
     (
@@ -403,7 +403,7 @@ fn this_release_writes_the_recorded_bytes() {
 fn the_next_grant_sets_the_expiry_right_whatever_a_user_did_to_the_key() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
-    // Of a bucket, what the first grant took is still in use a millisecond later.
+    // What the first grant took of a bucket is still in use a millisecond later.
     for (grant, lifetime) in [
         ("RL.CHECK k 9 60", 60_000),
         ("RL.CHECK k 9 60 99 1h", 3_600_000),

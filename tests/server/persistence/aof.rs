@@ -117,14 +117,14 @@ impl Record {
     }
 }
 
-/// Asks, and returns the units granted; `None` when the server is gone.
+/// Asks, and returns the units granted; `None` if the server is gone.
 fn grant(client: &mut Connection, line: &str) -> Option<u64> {
     let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
     let row: Vec<u64> = redis::from_redis_value(client.ask_bytes(&words).ok()?).unwrap();
     Some(row[0])
 }
 
-/// What a key holds; `None` when the server is gone.
+/// What a key holds; `None` if the server is gone.
 fn content(client: &mut Connection, key: &str) -> Option<Content> {
     let bytes = client.ask_bytes(&[b"GET", key.as_bytes()]).ok()?;
     let expiry = client.ask_bytes(&[b"PEXPIRETIME", key.as_bytes()]).ok()?;
@@ -197,7 +197,7 @@ fn kill_again_and_again(setup: Setup, rounds: u64) -> Server {
             // Refused while one that follows the start is under way.
             let _ = admin.ask_bytes(&[b"BGREWRITEAOF"]);
         }
-        // A random moment, not one to wait for anything.
+        // A random moment: there is nothing to wait for.
         std::thread::sleep(Duration::from_micros(random.u64(..60_000)));
         server.kill();
         records = clients.stop();
@@ -226,7 +226,7 @@ fn files(server: &Server) -> Vec<String> {
     names
 }
 
-/// Has the AOF rewritten, and waits until it is.
+/// Orders a rewrite of the AOF, and waits until it is done.
 fn rewrite(client: &mut Connection) {
     eventually("a rewrite that may begin", || {
         client.ask_bytes(&[b"BGREWRITEAOF"]).ok()

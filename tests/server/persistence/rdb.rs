@@ -1,4 +1,4 @@
-//! Snapshots: limiters survive them to the byte, and their traffic alone brings them about.
+//! Snapshots: limiters survive them to the byte, and the traffic of limiters alone is a reason to make one.
 
 use std::fs;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn busy(setup: Setup) -> (Server, Contents) {
 
 type Contents = std::collections::BTreeMap<String, (Vec<u8>, i64)>;
 
-/// Has a snapshot made in the background, and waits until it is.
+/// Orders a snapshot in the background, and waits until it is done.
 fn bgsave(client: &mut Connection) {
     client.ask("BGSAVE");
     eventually("a snapshot that is made", || {

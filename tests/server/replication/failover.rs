@@ -26,7 +26,7 @@ struct Record {
     granted: Vec<bool>,
     /// When.
     at: Vec<Instant>,
-    /// Where the answers came from another server than before.
+    /// The numbers of the requests from which on another server answered.
     switches: Vec<usize>,
 }
 
@@ -50,7 +50,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Sends `commands` in one go; `None` where not all of them were answered.
+/// Sends `commands` in one go; `None` if not all of them were answered.
 fn send(client: &mut Connection, commands: &[&str]) -> Option<Vec<Value>> {
     let mut pipeline = redis::Pipeline::new();
     for command in commands {
@@ -71,7 +71,7 @@ fn is_granted(reply: &Value) -> bool {
     matches!(reply, Value::Array(row) if matches!(row[0], Value::Int(1..)))
 }
 
-/// Asks on and on until told to stop, of whoever `primary` says decides now.
+/// Asks again and again until told to stop, the server that decides now according to `primary`.
 fn ask_on(
     thread: usize,
     stop: &AtomicBool,
@@ -302,7 +302,7 @@ fn used_or_0(client: &mut Connection) -> i64 {
 }
 
 #[test]
-fn a_primary_that_is_killed_takes_its_last_grants_along_unless_wait_confirmed_them() {
+fn a_primary_that_is_killed_loses_its_last_grants_unless_wait_confirmed_them() {
     const ROUNDS: usize = 2;
     for _ in 0..ROUNDS {
         let confirmed = AtomicUsize::new(0);
@@ -438,7 +438,7 @@ fn min_replicas_to_write_refuses_decisions_while_no_replica_is_near() {
     });
     let granted = state(&mut client, "k");
 
-    // A replica that hangs counts until it has been silent for the lag that is allowed.
+    // A replica that hangs still counts until it has been silent for the lag that is allowed.
     let pid = replica.pid();
     replica.signal("-STOP", &pid);
     let since = Instant::now();
@@ -456,7 +456,7 @@ fn min_replicas_to_write_refuses_decisions_while_no_replica_is_near() {
         client.ask_bytes(&[b"RL.CHECK", b"k", b"9", b"1h"]).ok()
     });
 
-    // One whose connection ends counts no longer at once.
+    // One whose connection ends no longer counts, at once.
     cut_off(&mut client);
     refused(&mut client);
 }
@@ -623,7 +623,7 @@ fn a_cluster_replaces_a_killed_primary_under_load_and_limits_go_on() {
         (records.collect(), took)
     });
     cluster.wait_until_agreed(5);
-    // Every sort of limiter is as it was, also where it is answered for by another node now.
+    // Every sort of limiter is as it was, also those that another node answers for now.
     let mut nodes = [
         cluster.replicas[0].connect(),
         cluster.primaries[1].connect(),
@@ -661,7 +661,7 @@ fn a_cluster_replaces_a_killed_primary_under_load_and_limits_go_on() {
     assert!(gone < told / 2);
 }
 
-/// Asks on and on until told to stop.
+/// Asks again and again until told to stop.
 fn ask_the_cluster_on(thread: usize, stop: &AtomicBool, addresses: &[String]) -> Record {
     let mut record = Record::default();
     while !stop.load(Ordering::Relaxed) {
@@ -669,7 +669,7 @@ fn ask_the_cluster_on(thread: usize, stop: &AtomicBool, addresses: &[String]) ->
         while !stop.load(Ordering::Relaxed) {
             let reply = ask(&mut client, &once(thread, record.granted.len()));
             record.push(reply.as_ref().is_ok_and(is_granted));
-            // A client that has lost a node does not ask the others who replaced it: the next one does.
+            // A client that has lost a node does not ask the others which node replaced it: a new client does.
             if reply.is_err() {
                 break;
             }

@@ -1,5 +1,5 @@
-//! If there is no sink, a grant is not built for replicas and the append-only file. Whenever a sink begins, in the midst of
-//! traffic, it misses nothing, and it never gets the request itself.
+//! If there is no sink, a grant is not built for replicas and the append-only file. Whenever a sink begins, in the
+//! midst of traffic, it misses nothing, and it never gets the request itself.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -167,7 +167,7 @@ impl FakeReplica {
     }
 }
 
-/// What one limiter held when a client looked last; `None` where it could not look after a request.
+/// What one limiter held when a client looked last; `None` if it could not look after a request.
 type Seen = BTreeMap<String, Option<[Value; 2]>>;
 
 /// A client that looks at its limiters after each grant, in the same transaction.
@@ -242,7 +242,7 @@ fn assert_seen(server: &Server, seen: &Seen) {
     assert!(known > 5 && known + 1 >= seen.len());
 }
 
-/// Has replicas attach to servers that had none, at some moment in the midst of traffic.
+/// Attaches replicas to servers that had none, at some moment in the midst of traffic.
 fn attach_under_load(rounds: usize, delay: &str, arguments: &[&str]) {
     let mut random = random::generator();
     let replicas = [(); 2].map(|()| start(arguments));
@@ -252,7 +252,7 @@ fn attach_under_load(rounds: usize, delay: &str, arguments: &[&str]) {
         client.ask(&format!("CONFIG SET repl-diskless-sync-delay {delay}"));
         let traffic = Traffic::start_in_any_way(&primary);
         traffic.go_on_for(20 + random.u64(..200));
-        // What else makes a snapshot.
+        // Other reasons for a snapshot.
         client.ask(["DEBUG RELOAD", "BGSAVE", "SAVE"][round % 3]);
         traffic.go_on_for(random.u64(..50));
         if round == 1 {
@@ -330,7 +330,7 @@ fn wait_for_children(client: &mut Connection) {
     });
 }
 
-/// Has a server write a snapshot itself, once its child has ended if it has one.
+/// Makes a server write a snapshot itself, after its child has ended if it has one.
 fn save(client: &mut Connection) {
     eventually("a snapshot", || client.ask_bytes(&[b"SAVE"]).ok());
 }
@@ -457,7 +457,8 @@ fn a_primary_may_have_been_a_replica_that_found_no_sink() {
     client.decide("RL.CHECK old 5 1h");
     wait_until_caught_up(&old, &other);
     save(&mut client);
-    // One that begins with the snapshot of its primary goes on from there; but nobody opens at first.
+    // A server that begins with the snapshot of its primary goes on from there; but at first nobody answers at the port
+    // of the primary.
     let door = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = door.local_addr().unwrap().port().to_string();
     let new = Node::start_with(|| {
@@ -466,7 +467,7 @@ fn a_primary_may_have_been_a_replica_that_found_no_sink() {
             .arguments(["--replica-read-only", "no"])
     });
     let mut admin = new.connect();
-    // On its own authority.
+    // A replica that may be written decides by itself.
     admin.decide("RL.CHECK own 5 1h");
     assert_eq!(number(&mut admin, "repl_backlog_active"), 0);
     drop(door);
@@ -486,7 +487,7 @@ fn a_primary_may_have_been_a_replica_that_found_no_sink() {
     assert_replicated(&new, &other);
 }
 
-/// Whether a grant is built for replicas and the append-only file. That can be seen only where a replica waits for a
+/// Whether a grant is built for replicas and the append-only file. That can be seen only while a replica waits for a
 /// snapshot that is not begun: the server keeps what is replicated then, and sends it to nobody.
 fn is_built_for_others(server: &Server) -> bool {
     let mut client = server.connect();
@@ -506,7 +507,7 @@ fn is_built_for_others(server: &Server) -> bool {
 }
 
 #[test]
-fn a_grant_that_nobody_hears_is_not_built_for_others() {
+fn without_a_sink_a_grant_is_not_built_for_others() {
     let server = start(&[]);
     assert!(!is_built_for_others(&server));
 }
@@ -565,7 +566,7 @@ fn a_replica_may_attach_after_the_backlog_of_earlier_ones_has_expired() {
     eventually("a backlog that has expired", || {
         (number(&mut client, "repl_backlog_active") == 0).then_some(())
     });
-    // The server does not tell of that, but of this.
+    // The server does not tell of the end of a backlog, but of a snapshot.
     client.ask("BGSAVE");
     assert!(!is_built_for_others(&primary));
     let traffic = Traffic::start_in_any_way(&primary);
@@ -678,7 +679,7 @@ fn a_load_that_fails_leaves_nothing_for_the_server_to_call() {
     let mut client = server.connect();
     let path = module().display().to_string();
     client.refused(&format!("MODULE LOAD {path} top-keys many"));
-    // Each would call whoever has asked to be told.
+    // Each would call the function that has subscribed.
     client.ask("BGSAVE");
     client.ask("CONFIG SET maxmemory 0");
     client.ask("REPLICAOF 127.0.0.1 1");
@@ -733,7 +734,7 @@ fn every_change_counts_for_the_save_points_with_and_without_a_sink() {
     assert!(all(&server) == expected);
 }
 
-/// Has `redis-cli --rdb` fetch a snapshot, and starts a server with it.
+/// Fetches a snapshot by `redis-cli --rdb`, and starts a server with it.
 fn fetched_by_the_client(server: &Server) -> Server {
     let setup = Setup::new();
     let file = setup.dir().join("dump.rdb").display().to_string();

@@ -92,7 +92,7 @@ fn at_maxmemory_with_noeviction_decisions_are_oom_and_the_other_commands_work() 
     assert_eq!(client.decide("RL.PEEK window")[..3], [1, 5, 4]);
     assert_eq!(client.ask("RL.PEEK bucket"), Value::Nil);
 
-    // With room again, everything goes on as if those requests had never been.
+    // When there is room again, everything goes on as if those requests had never been sent.
     client.ask("CONFIG SET maxmemory 0");
     assert_eq!(client.decide("RL.CHECK window 5 1h")[..3], [1, 5, 3]);
     assert_eq!(client.decide("RL.CHECK full 1 1h")[..3], [0, 1, 0]);
@@ -144,7 +144,7 @@ fn a_server_that_fills_up_under_load_has_stored_what_it_granted_and_nothing_else
     assert!(!again.iter().any(is_granted));
 }
 
-/// A server that holds some 2,000 to 4,000 limiters and evicts the others so.
+/// A server that holds some 2,000 to 4,000 limiters, and evicts the others by this policy.
 fn evicting(policy: &str) -> (Server, Clock, Connection) {
     let (server, clock) = Clock::start_with(Setup::new().arguments([
         "--maxmemory-policy",
@@ -161,7 +161,7 @@ fn evicting(policy: &str) -> (Server, Clock, Connection) {
 
 #[test]
 #[ignore = "long: what the server evicts"]
-fn each_policy_that_evicts_goes_on_deciding_and_an_evicted_key_lifts_its_limit() {
+fn each_policy_that_evicts_goes_on_deciding_and_an_evicted_key_has_its_whole_quota_back() {
     for policy in [
         "allkeys-lru",
         "allkeys-lfu",
@@ -255,7 +255,7 @@ fn limiters_that_are_asked_outlive_colder_ones() {
     }
 }
 
-/// Lets two seconds go by, and the server notice.
+/// Lets two seconds pass, and waits until the server has noticed.
 fn tick(client: &mut Connection, clock: &Clock) {
     client.ask("RL.RESET tick");
     client.decide("RL.CHECK tick 3 10h");
@@ -360,7 +360,7 @@ fn a_failed_snapshot_stops_decisions_with_misconf_until_one_succeeds() {
     let mut client = server.connect();
     fill(&mut client);
     let before = everything(&mut client);
-    // A directory in the snapshot's place, which no snapshot replaces.
+    // A directory in the place of the snapshot, which no snapshot can replace.
     let place = server.dir().join("dump.rdb");
     fs::create_dir_all(place.join("in the way")).unwrap();
     client.ask("BGSAVE");

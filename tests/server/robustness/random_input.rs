@@ -26,7 +26,7 @@ fn word() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A command line: now and then what it should be, mostly somewhat off.
+/// A command line: sometimes a valid one, mostly one that is not.
 fn line() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let text = |words: &'static [&'static str]| {
         prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec())
@@ -248,7 +248,7 @@ fn a_hundred_thousand_random_command_lines() {
                 _ => {}
             }
         }
-        // Time goes by, mostly forwards.
+        // Time passes, mostly forwards.
         if batch % 10 == 9 {
             clock.step_back(std::time::Duration::from_millis(batch as u64 * 7));
         } else {
@@ -256,7 +256,7 @@ fn a_hundred_thousand_random_command_lines() {
         }
     }
     assert!(server.is_alive());
-    // The lines were not all nonsense, nor all sense.
+    // Some lines were valid, and some were not.
     for (what, count) in [
         ("granted", granted),
         ("denied", denied),
