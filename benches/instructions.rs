@@ -1,10 +1,10 @@
 //! What a command takes of the server, counted: instructions and allocations of a real server under callgrind, from the
 //! bytes of the request to the bytes of the reply. The same on a busy machine as on an idle one, unlike time.
 //!
-//! `make bench-instructions` compares the counts with those in `instructions.tsv` and fails where one is more than
-//! [`TOLERANCE`] off, also where it is less: then the baseline is to be written anew, with `UPDATE=1`, in the commit
-//! that made it better. Counts depend on the builds of the server and of the module: with others than the baseline's,
-//! there is nothing to compare them with, and nothing is.
+//! `make bench-instructions` compares the counts with those in `instructions.tsv` and fails if one is more than
+//! [`TOLERANCE`] off, also if it is less: then the baseline has to be written anew, with `UPDATE=1`, in the commit
+//! that made it better. Counts depend on the builds of the server and of the module: with other builds than the
+//! baseline's, nothing is compared.
 
 #[path = "instructions/callgrind.rs"]
 mod callgrind;
@@ -78,7 +78,7 @@ fn builds() -> String {
     )
 }
 
-/// Whether a workload is about a command of the module's. The server's own are there to compare with: where its tables,
+/// Whether a workload is about a command of the module's. The server's own are there to compare with: if its tables,
 /// hashed with another seed each time, have one more key in a chain, a PING takes 3 % more.
 fn is_ours(name: &str) -> bool {
     name.contains("RL.") || name.contains("CL.")

@@ -16,7 +16,7 @@ const ONE: Request = Request::exact(Units::ONE);
 const MINUTE_MILLIS: u64 = 60_000;
 /// While everything that was granted still counts.
 const SOON: Timestamp = Timestamp::from_micros(START + 1_000_000);
-/// When all of it has left, which a key lives to see where somebody has taken its expiry away.
+/// When all of it has left: a key lives that long only if somebody has taken its expiry away.
 const LATE: Timestamp = Timestamp::from_micros(START + 120_000_000);
 
 /// The state after `grants` grants, a millisecond apart.

@@ -99,8 +99,8 @@ struct Dump {
 }
 
 impl Dump {
-    /// Reads a file in callgrind's format: who carried out how many instructions, and called whom how often. A name is
-    /// given a number where it occurs first, "(7) malloc", and is that number afterwards. Other lines are a place and what
+    /// Reads a file in callgrind's format: who carried out how many instructions, and called which how often. A name is
+    /// given a number when it first occurs, "(7) malloc", and is that number afterwards. Other lines are a place and what
     /// it took; after `calls=`, what was called from there took, which is told in its own place.
     fn read(path: &Path) -> Self {
         let text =

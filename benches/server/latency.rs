@@ -1,4 +1,4 @@
-//! How long a client waits, where each connection asks one thing at a time and asks again as soon as it is answered.
+//! How long a client waits, if each connection asks one thing at a time and asks again as soon as it is answered.
 
 use std::io::{Read, Write};
 use std::time::Instant;

@@ -60,7 +60,7 @@ fn eight(limit: usize, first: usize, unit: &str) -> String {
     windows.join(" ")
 }
 
-/// A call for `count` keys with the same window each, where `{keys}` are named.
+/// A call for `count` keys with the same window each; the keys come in the place of `{keys}`.
 fn mcheck(count: usize, rule: &str) -> String {
     let rules = format!(" {rule}").repeat(count);
     format!("RL.MCHECK {count} {{keys}}{rules}")

@@ -50,7 +50,7 @@ pub fn server(program: &Path) -> String {
     text.replace(" server v=", " ")
 }
 
-/// The commit, where there is a repository.
+/// The commit, if there is a repository.
 fn commit() -> String {
     match output("git", &["describe", "--always", "--dirty=, changed"]).as_str() {
         "" => String::new(),
@@ -58,7 +58,7 @@ fn commit() -> String {
     }
 }
 
-/// What a program prints; nothing where it does not run.
+/// What a program prints; nothing if it does not run.
 fn output(program: &str, arguments: &[&str]) -> String {
     Command::new(program)
         .args(arguments)

@@ -16,7 +16,7 @@ pub const ONE: &str = "RL.CHECK, 1 admission";
 #[derive(Clone, Debug)]
 pub struct Memory {
     pub name: &'static str,
-    /// The bytes of the value, where it is a string.
+    /// The bytes of the value, if it is a string.
     pub value: Option<usize>,
     /// What `MEMORY USAGE` says.
     pub memory_usage: u64,

@@ -17,7 +17,7 @@ pub struct Other {
     pub rows: Vec<Row>,
 }
 
-/// Measures the server that everything else is measured on, and the others beside it; nothing where there are no others.
+/// Measures the server that everything else is measured on, and the others beside it; nothing if there are no others.
 pub fn measure(programs: &[PathBuf], sizes: Sizes, rounds: usize) -> Vec<Other> {
     if programs.is_empty() {
         return Vec::new();

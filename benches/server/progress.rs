@@ -1,4 +1,4 @@
-//! What the bench is at, in one line that changes. Only where somebody looks at it: not in a file or a pipe.
+//! What the bench does now, in one line that changes. Only on a terminal: not in a file or a pipe.
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};

@@ -66,7 +66,7 @@ fn command(plan: &Plan) -> String {
         command: request,
     }) = &plan.peer
     {
-        // Where it lies on this machine is of no interest.
+        // Its path on this machine is of no interest.
         let file = module.file_name().unwrap_or_default().to_string_lossy();
         command += &format!("PEER_MODULE={file} ");
         if let Some(request) = request {

@@ -23,9 +23,9 @@ pub struct Row {
     pub ratio: Summary,
     /// The same of each round.
     pub ratios: Vec<f64>,
-    /// The bytes of its state, where that is a string.
+    /// The bytes of its state, if that is a string.
     pub state: Option<usize>,
-    /// The share of replies that began with 0, where that was counted.
+    /// The share of replies that began with 0, if that was counted.
     pub zeros: f64,
 }
 

@@ -20,7 +20,7 @@ pub struct Sample {
     pub cpu: f64,
     /// Of the day, in nanoseconds.
     pub wall: f64,
-    /// The share of replies whose first integer was 0, where that was counted.
+    /// The share of replies whose first integer was 0, if that was counted.
     pub zeros: f64,
 }
 
@@ -194,7 +194,7 @@ impl Job {
         }
     }
 
-    /// The bytes of the state that its limiters have after a request, where they are strings of ours.
+    /// The bytes of the state that its limiters have after a request, if they are strings of ours.
     pub fn state_length(&mut self, target: &mut Target) -> Option<usize> {
         if !self.workload.name.starts_with("RL.") && !self.workload.name.starts_with("CL.") {
             return None;

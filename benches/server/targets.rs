@@ -1,4 +1,4 @@
-//! What the project set itself, and whether it is reached.
+//! The targets of the project, and whether they are reached.
 
 use super::Results;
 use super::keys::Keys;
@@ -14,7 +14,7 @@ use super::workloads::{
 pub struct Verdict {
     pub target: &'static str,
     pub bar: Bar,
-    /// What was measured: the figure, how it is shown, and of what. Nothing where it was not.
+    /// What was measured: the figure, how it is shown, and of what. Nothing if it was not.
     pub measured: Vec<(f64, String)>,
 }
 
@@ -26,7 +26,7 @@ pub enum Bar {
 }
 
 impl Verdict {
-    /// Whether all that was measured reaches the bar; nothing where nothing was measured.
+    /// Whether all that was measured reaches the bar; nothing if nothing was measured.
     pub fn is_met(&self) -> Option<bool> {
         let (figure, _) = self.worst()?;
         Some(self.bar.is_reached(*figure))

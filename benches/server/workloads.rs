@@ -86,7 +86,7 @@ impl Workload {
         self.after(times, request)
     }
 
-    /// Begins anew before each slice where so few keys would use up their room in the course of the rounds.
+    /// Begins anew before each slice, if so few keys would use up their room in the course of the rounds.
     fn renewed(mut self) -> Self {
         self.fresh |= self.keys == Keys::Thousand;
         self
@@ -125,7 +125,7 @@ fn roomy_throttle(keys: Keys) -> &'static str {
     }
 }
 
-/// `RL.CHECK` where the key has granted as often as makes this the `nth` in the window.
+/// `RL.CHECK` on a key that has granted as often as makes this the `nth` in the window.
 pub fn nth(name: &str, keys: Keys, limit: u32, nth: usize) -> Workload {
     Workload::new(name, keys, format!("RL.CHECK {{key}} {limit} 1h"))
         .granted()
@@ -318,7 +318,7 @@ pub fn written() -> Vec<Workload> {
 
 /// A peer's command on its own server.
 ///
-/// `command` may say whatever it likes, so what it answers is counted. Without one, it is redis-cell's, with what our own
+/// Nothing is known of `command`, so what it answers is counted. Without one, it is redis-cell's, with what our own
 /// rows have.
 pub fn of_peer(command: Option<&str>) -> Vec<Workload> {
     let mut peers = Vec::new();

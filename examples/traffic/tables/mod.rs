@@ -1,7 +1,7 @@
 //! Everything that is measured, as files for the pictures and as tables for the document.
 //!
 //! Random numbers are the same at every run, and times are integers: so each file is the same on every machine, and
-//! differs only where an algorithm decides differently.
+//! differs only if an algorithm decides differently.
 
 mod cost;
 mod limiters;
