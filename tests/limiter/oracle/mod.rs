@@ -13,7 +13,7 @@ pub use traffic::{
     Arrival, Clock, Cost, Gap, Spacing, arrivals, limit, quota, request, rule, spaced, window_ms,
 };
 
-use proptest::test_runner::{Config, RngSeed};
+use proptest::test_runner::Config;
 use redis_ratelimit::limiter::{Decision, RetryAfter, Rule, Rules, Units, Window};
 
 /// A moment in 2023, in microseconds: when the tests begin.
@@ -22,19 +22,12 @@ pub const START: u64 = 1_700_000_000_000_000;
 /// When the tests end, at the latest: as long before the last timestamp as the longest debt lasts.
 pub const END: u64 = 60_000_000_000_000_000;
 
-/// The same cases at every run. `PROPTEST_CASES` asks for more, `PROPTEST_RNG_SEED` for others.
+/// Other cases at every run. One that fails is added to a file in `tests/proptest-regressions`, and comes first from then
+/// on. `PROPTEST_CASES` asks for more.
 pub fn config() -> Config {
-    let config = Config {
-        failure_persistence: None,
+    Config {
         max_shrink_iters: 4_000,
         ..Config::default()
-    };
-    match config.rng_seed {
-        RngSeed::Fixed(_) => config,
-        RngSeed::Random => Config {
-            rng_seed: RngSeed::Fixed(1),
-            ..config
-        },
     }
 }
 
