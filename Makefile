@@ -39,7 +39,7 @@ bench-instructions: ## Count instructions and allocations of each command, compa
 lint: ## Check formatting, clippy and rustdoc, with warnings as errors, Python with ruff and mypy, and links in documents
 	@scripts/lint
 
-bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, SERVERS=, PEER_MODULE=, PEER_COMMAND=)
+bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, SERVERS=, PEER_MODULE=)
 	@scripts/bench
 
 plots: ## Run the algorithms under bursts, overload and retries, and draw docs/pictures/ (Python 3.11 or later)

@@ -4,7 +4,6 @@
 use redis::{Connection, Value};
 
 use super::keys::Order;
-use super::progress;
 use super::request::{Request, key};
 use super::target::{Sink, Target};
 use super::wire::{Stream, Wanted};
@@ -46,9 +45,7 @@ pub fn measure(calls: usize) -> Vec<Longest> {
     };
     cases.one_key();
     cases.many_keys();
-    cases.looks();
     cases.top();
-    progress::clear();
     cases.results
 }
 
@@ -67,63 +64,39 @@ fn mcheck(count: usize, rule: &str) -> String {
 }
 
 impl Cases {
+    /// A case whose calls take one key, each another one.
+    fn one(&mut self, name: &str, request: &str, wanted: Option<i64>) {
+        self.run(name, 1, request, wanted);
+    }
+
     fn one_key(&mut self) {
-        self.forget();
-        self.run("SET", 1, "SET {keys} abcdefgh PX 3600000", None);
-        self.forget();
-        self.run("RL.GCRA, new key", 1, "RL.GCRA {keys} 10 1h", Some(1));
-        self.forget();
-        self.run("RL.CHECK, new key", 1, "RL.CHECK {keys} 10 1h", Some(1));
-
-        let full = eight(1_000, 60, "m");
+        for (name, request) in [
+            ("SET", "SET {keys} abcdefgh PX 3600000"),
+            ("RL.GCRA, new key", "RL.GCRA {keys} 10 1h"),
+            ("RL.CHECK, new key", "RL.CHECK {keys} 10 1h"),
+        ] {
+            self.forget();
+            self.one(name, request, (name != "SET").then_some(1));
+        }
+        let (full, others) = (eight(1_000, 60, "m"), eight(1_000, 80, "m"));
+        let (short, used_up) = (eight(1_000, 100, "ms"), eight(FULL, 60, "m"));
+        for (case, limiter, rules) in [
+            (", 8 windows of 32 groups, in each two join", &full, &full),
+            (", 8 windows of 32 groups, 8 others named", &full, &others),
+            (", 8 windows of 32 groups, all expire", &short, &short),
+            (" denied, 8 windows of 32 groups", &used_up, &used_up),
+        ] {
+            self.model(limiter, 1);
+            let granted = i64::from(!case.contains("denied"));
+            let request = format!("RL.CHECK {{keys}} {rules}");
+            self.one(&format!("RL.CHECK{case}"), &request, Some(granted));
+        }
         self.model(&full, 1);
-        let request = format!("RL.CHECK {{keys}} {full}");
-        self.run(
-            "RL.CHECK, 8 windows of 32 groups, in each two join",
-            1,
-            &request,
-            Some(1),
-        );
-
-        self.model(&full, 1);
-        let request = format!("RL.CHECK {{keys}} {}", eight(1_000, 80, "m"));
-        self.run(
-            "RL.CHECK, 8 windows of 32 groups, 8 others named",
-            1,
-            &request,
-            Some(1),
-        );
-
-        let short = eight(1_000, 100, "ms");
-        self.model(&short, 1);
-        self.wait_until_unused();
-        let request = format!("RL.CHECK {{keys}} {short}");
-        self.run(
-            "RL.CHECK, 8 windows of 32 groups, all expire",
-            1,
-            &request,
-            Some(1),
-        );
-
-        let used_up = eight(FULL, 60, "m");
-        self.model(&used_up, 1);
-        let request = format!("RL.CHECK {{keys}} {used_up}");
-        self.run(
-            "RL.CHECK denied, 8 windows of 32 groups",
-            1,
-            &request,
-            Some(0),
-        );
-
-        self.model(&full, 1);
-        let request = format!("RL.REFUND {{keys}} {FULL}");
-        let all = Some(FULL as i64);
-        self.run(
-            "RL.REFUND of all in 8 windows of 32 groups",
-            1,
-            &request,
-            all,
-        );
+        self.one("RL.PEEK, 8 windows of 32 groups", "RL.PEEK {keys}", Some(1));
+        self.one("RL.INFO, 8 windows of 32 groups", "RL.INFO {keys}", None);
+        let refund = format!("RL.REFUND {{keys}} {FULL}");
+        let name = "RL.REFUND of all in 8 windows of 32 groups";
+        self.one(name, &refund, Some(FULL as i64));
     }
 
     fn many_keys(&mut self) {
@@ -131,45 +104,23 @@ impl Cases {
         let values = format!("MSET{}", " {key} abcdefgh".repeat(100));
         self.run("MSET of 100 new keys", 100, &values, None);
         self.run("DEL of 100 keys", 100, "DEL {keys}", Some(100));
-
-        let hour = "1000 1h";
-        self.forget();
-        self.run(
-            "RL.MCHECK of 100 new keys",
-            100,
-            &mcheck(100, hour),
-            Some(1),
-        );
+        let (hour, short, used_up) = ("1000 1h", "1000 100ms", format!("{FULL} 1h"));
+        let new = mcheck(100, hour);
+        self.run("RL.MCHECK of 100 new keys", 100, &new, Some(1));
         for count in [100, 128] {
-            self.model(hour, count);
-            let name = format!("RL.MCHECK of {count} keys of 32 groups, in each two join");
-            self.run(&name, count, &mcheck(count, hour), Some(1));
-
-            let short = "1000 100ms";
-            self.model(short, count);
-            self.wait_until_unused();
-            let name = format!("RL.MCHECK of {count} keys of 32 groups, all expire");
-            self.run(&name, count, &mcheck(count, short), Some(1));
-
-            let used_up = format!("{FULL} 1h");
-            self.model(&used_up, count);
-            let name = format!("RL.MCHECK denied, of {count} keys of 32 groups");
-            self.run(&name, count, &mcheck(count, &used_up), Some(0));
+            for (case, rule) in [
+                (" of {} keys of 32 groups, in each two join", hour),
+                (" of {} keys of 32 groups, all expire", short),
+                (" denied, of {} keys of 32 groups", &used_up),
+            ] {
+                self.model(rule, count);
+                let name = format!("RL.MCHECK{}", case.replace("{}", &count.to_string()));
+                let granted = i64::from(!case.contains("denied"));
+                self.run(&name, count, &mcheck(count, rule), Some(granted));
+            }
         }
         self.model(hour, 100);
         self.run("RL.RESET of 100 keys", 100, "RL.RESET {keys}", Some(100));
-    }
-
-    fn looks(&mut self) {
-        let full = eight(1_000, 60, "m");
-        self.model(&full, 1);
-        self.run(
-            "RL.PEEK, 8 windows of 32 groups",
-            1,
-            "RL.PEEK {keys}",
-            Some(1),
-        );
-        self.run("RL.INFO, 8 windows of 32 groups", 1, "RL.INFO {keys}", None);
     }
 
     fn top(&mut self) {
@@ -178,42 +129,29 @@ impl Cases {
         self.run("RL.TOP 128 (of 128 slots)", 0, "RL.TOP 128", None);
         self.run("INFO ratelimit", 0, "INFO ratelimit", None);
 
-        self.client
-            .ask(&format!("CONFIG SET ratelimit.top-keys {SLOTS}"));
+        let most = format!("CONFIG SET ratelimit.top-keys {SLOTS}");
+        self.client.ask(&most);
         self.deny(SLOTS);
         self.model(&format!("{FULL} 1h"), 1);
         let request = format!("RL.CHECK {{keys}} {FULL} 1h");
-        self.run("RL.CHECK denied, 1,000 slots", 1, &request, Some(0));
-        self.run("RL.TOP (10 of 1,000 slots)", 0, "RL.TOP", None);
+        self.one("RL.CHECK denied, 1,000 slots", &request, Some(0));
         self.calls = self.calls.div_ceil(10);
-        let all = format!("RL.TOP {SLOTS}");
-        self.run("RL.TOP 1000 (of 1,000 slots)", 0, &all, None);
-        let many = (0..20)
-            .map(|at| format!("~other{at}:* "))
-            .collect::<String>();
+        let many: String = (0..20).map(|at| format!("~other{at}:* ")).collect();
         for (who, patterns) in [
-            ("a user of one pattern", "~key:*"),
-            ("a user of 21 patterns", &format!("{many}~key:*")),
-            ("a user of no such key", "~other:*"),
+            ("", "~*"),
+            (", a user of one pattern", "~key:*"),
+            (", a user of 21 patterns", &format!("{many}~key:*")),
+            (", a user of no such key", "~other:*"),
         ] {
-            self.client.ask(&format!(
-                "ACL SETUSER one reset on nopass +@all +rl.top {patterns}"
-            ));
-            let mut admin = std::mem::replace(&mut self.client, self.target.primary.connect());
+            let rights = format!("ACL SETUSER one reset on nopass +@all +rl.top {patterns}");
+            self.client.ask(&rights);
+            let admin = std::mem::replace(&mut self.client, self.target.primary.connect());
             self.client.ask("AUTH one any");
-            self.run(
-                &format!("RL.TOP (10 of 1,000 slots), {who}"),
-                0,
-                "RL.TOP",
-                None,
-            );
-            self.run(
-                &format!("RL.TOP 1000 (of 1,000 slots), {who}"),
-                0,
-                &all,
-                None,
-            );
-            std::mem::swap(&mut self.client, &mut admin);
+            let name = format!("RL.TOP (10 of 1,000 slots){who}");
+            self.run(&name, 0, "RL.TOP", None);
+            let name = format!("RL.TOP 1000 (of 1,000 slots){who}");
+            self.run(&name, 0, "RL.TOP 1000", None);
+            self.client = admin;
         }
     }
 
@@ -222,7 +160,7 @@ impl Cases {
     }
 
     /// A limiter of full logs, copied so often that each call has `keys` of its own. Without an expiry, as after
-    /// somebody's `PERSIST`: so all that it holds can expire before it.
+    /// somebody's `PERSIST`: so all that it holds can expire before it. If its windows are short, that has happened.
     fn model(&mut self, rules: &str, keys: usize) {
         self.forget();
         for _ in 0..FULL {
@@ -230,6 +168,12 @@ impl Cases {
         }
         self.client.ask(&format!("PERSIST {MODEL}"));
         self.send_to_all(&format!("COPY {MODEL} {{key}}"), keys * self.calls);
+        if rules.contains("ms") {
+            eventually("groups that expire", || {
+                let peek = self.client.ask(&format!("RL.PEEK {MODEL}"));
+                (peek == Value::Nil).then_some(())
+            });
+        }
     }
 
     /// Denies each of so many keys once.
@@ -247,17 +191,10 @@ impl Cases {
         self.target.pipe.run("copying", &mut stream);
     }
 
-    fn wait_until_unused(&mut self) {
-        eventually("groups that expire", || {
-            let peek = self.client.ask(&format!("RL.PEEK {MODEL}"));
-            (peek == Value::Nil).then_some(())
-        });
-    }
-
     /// Calls with so many keys each, none of them twice: all in the place of `{keys}`, or each in that of a `{key}`. The
     /// first integer of every reply is to be `wanted`.
     fn run(&mut self, name: &str, keys: usize, request: &str, wanted: Option<i64>) {
-        progress::show(format_args!("longest: {name}"));
+        eprintln!("longest: {name}");
         self.client.ask("CONFIG RESETSTAT");
         for call in 0..self.calls {
             let names: Vec<String> = (call * keys..(call + 1) * keys)

@@ -2,7 +2,6 @@
 //! tables that were resized while they grew.
 
 use super::keys::{Keys, Sizes};
-use super::progress;
 use super::slices::Job;
 use super::statistics::Summary;
 use super::target::{Sink, Target};
@@ -43,7 +42,7 @@ pub fn measure(sizes: Sizes, many: u32, rounds: usize) -> Vec<Loss> {
     let mut pairs: Vec<_> = kinds
         .into_iter()
         .map(|workload| {
-            progress::show(format_args!("{many} keys: filling, {}", workload.name));
+            eprintln!("{many} keys: filling, {}", workload.name);
             [sizes, crowd].map(|sizes| {
                 let mut target = Target::start(Sink::None);
                 // The first pass creates the keys; every reply to it is looked at.
@@ -54,12 +53,11 @@ pub fn measure(sizes: Sizes, many: u32, rounds: usize) -> Vec<Loss> {
         })
         .collect();
     for round in 0..rounds {
-        progress::show(format_args!("{many} keys: round {} of {rounds}", round + 1));
+        eprintln!("{many} keys: round {} of {rounds}", round + 1);
         for (target, job, _, samples) in pairs.iter_mut().flatten() {
             samples.push(job.slice(target).cpu);
         }
     }
-    progress::clear();
     pairs
         .into_iter()
         .map(|[(_, _, _, few), (mut target, job, resizing, many)]| Loss {

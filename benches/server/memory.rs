@@ -1,7 +1,6 @@
 //! What a limiter takes of the server's memory.
 
 use super::keys::{Order, Sizes};
-use super::progress;
 use super::request::{Request, key};
 use super::scripts;
 use super::target::{Sink, Target};
@@ -11,6 +10,7 @@ use super::workloads::{FULL, eight_windows, entries};
 pub const SET: &str = "SET, 8 bytes";
 pub const GCRA: &str = "RL.GCRA";
 pub const ONE: &str = "RL.CHECK, 1 admission";
+const FULL_LOGS: &str = "RL.CHECK, 8 windows, 33 admissions and more";
 
 /// One kind of key.
 #[derive(Clone, Debug)]
@@ -31,39 +31,23 @@ pub fn measure(sizes: Sizes) -> Vec<Memory> {
     let fewer = many / 8;
     let mut target = Target::start(Sink::None);
     let mut of = |name, count, times, request: &str| {
-        progress::show(format_args!("memory: {name}"));
+        eprintln!("memory: {name}");
         fill(&mut target, name, count, times, request)
     };
-    let eight = eight_windows(1_000);
+    let (check, eight) = ("RL.CHECK {key} 100 1h", eight_windows(1_000));
     let rows = vec![
         of(SET, many, 1, "SET {key} abcdefgh PX 3600000"),
         of("INCR and EXPIRE", many, 1, "INCR {key};EXPIRE {key} 3600"),
         of(GCRA, many, 1, "RL.GCRA {key} 100 1h"),
-        of(ONE, many, 1, "RL.CHECK {key} 100 1h"),
-        of("RL.CHECK, 10 admissions", many, 10, "RL.CHECK {key} 100 1h"),
-        of(
-            "RL.CHECK, 33 admissions and more",
-            fewer,
-            FULL,
-            "RL.CHECK {key} 100 1h",
-        ),
+        of(ONE, many, 1, check),
+        of("RL.CHECK, 10 admissions", many, 10, check),
+        of("RL.CHECK, 33 admissions and more", fewer, FULL, check),
         of("RL.CHECK, 8 windows, 1 admission", many, 1, &eight),
-        of(
-            "RL.CHECK, 8 windows, 33 admissions and more",
-            fewer,
-            FULL,
-            &eight,
-        ),
-        of(
-            "Lua: GCRA",
-            many,
-            1,
-            &scripts::call("gcra", "{key} 36000000 100"),
-        ),
+        of(FULL_LOGS, fewer, FULL, &eight),
+        of("Lua: GCRA", many, 1, "EVALSHA <gcra> 1 {key} 36000000 100"),
         of("Lua: sorted set, 1 admission", many, 1, &entries(1)),
         of("Lua: sorted set, 100 admissions", fewer, 1, &entries(100)),
     ];
-    progress::clear();
     rows
 }
 

@@ -7,7 +7,6 @@ mod machine;
 mod many_keys;
 mod memory;
 mod others;
-mod progress;
 mod report;
 mod request;
 mod rounds;
@@ -21,6 +20,7 @@ mod traffic;
 mod wire;
 mod workloads;
 
+use std::env;
 use std::path::PathBuf;
 
 use keys::Sizes;
@@ -46,22 +46,17 @@ pub struct Plan {
     longest_calls: usize,
     /// The many keys, if they are to be measured at all.
     many: Option<u32>,
-    pub peer: Option<Peer>,
+    /// redis-cell, to be measured on a server of its own.
+    peer: Option<PathBuf>,
     /// The programs of other servers to measure.
-    pub others: Vec<PathBuf>,
-}
-
-/// Another module to measure.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    pub module: PathBuf,
-    /// Its request, with `{key}` for the key; redis-cell's without one.
-    pub command: Option<String>,
+    others: Vec<PathBuf>,
 }
 
 impl Plan {
-    /// Some minutes; with `full`, some more, and gigabytes of memory.
-    pub fn real(full: bool, peer: Option<Peer>, others: Vec<PathBuf>) -> Self {
+    /// Some minutes; with `FULL`, some more, and gigabytes of memory.
+    pub fn from_environment() -> Self {
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let others = set("OTHER_SERVERS").unwrap_or_default();
         Self {
             sizes: Sizes::REAL,
             rounds: 24,
@@ -69,14 +64,18 @@ impl Plan {
             latency_rounds: 3,
             latency_calls: 60_000,
             longest_calls: 1_000,
-            many: full.then_some(many_keys::MANY),
-            peer,
-            others,
+            many: set("FULL")
+                .filter(|full| full != "0")
+                .map(|_| many_keys::MANY),
+            peer: set("PEER_MODULE").map(PathBuf::from),
+            others: env::split_paths(&others)
+                .filter(|path| path.is_absolute())
+                .collect(),
         }
     }
 
     /// Some seconds: enough to see that everything is answered as its name says, not enough to tell anything else.
-    pub fn tiny(peer: Option<Peer>, others: Vec<PathBuf>) -> Self {
+    pub fn tiny(others: Vec<PathBuf>) -> Self {
         Self {
             sizes: Sizes::TINY,
             rounds: 1,
@@ -85,7 +84,7 @@ impl Plan {
             latency_calls: 1_000,
             longest_calls: 2,
             many: Some(2_000),
-            peer,
+            peer: None,
             others,
         }
     }
@@ -93,7 +92,7 @@ impl Plan {
 
 /// What was measured.
 pub struct Results {
-    /// Without a sink; of the server with the peer's module, those with `server` 1.
+    /// Without a sink; on the peer's server, those with `server` 1.
     plain: Vec<Row>,
     aof: Vec<Row>,
     replica: Vec<Row>,
@@ -105,21 +104,20 @@ pub struct Results {
     others: Vec<Other>,
 }
 
-/// The tables of the workloads whose name contains `part`, without a sink.
-pub fn some(plan: &Plan, part: &str) -> String {
-    report::tables(&plain(plan, part))
-}
-
 /// Everything.
 pub fn everything(plan: &Plan) -> Results {
     let mut aof = Target::start(Sink::Aof);
     let mut replica = Target::start(Sink::Replica);
     let traffic = traffic::measure(&mut aof, &mut replica, plan.sizes);
+    let with_sink = |what, mut target: Target| {
+        let mut servers = [(&mut target, workloads::written())];
+        rounds::run(what, &mut servers, plan.sizes, plan.rounds_with_sink)
+    };
     Results {
         traffic,
-        aof: with_sink(plan, "AOF", aof),
-        replica: with_sink(plan, "replica", replica),
-        plain: plain(plan, ""),
+        aof: with_sink("AOF", aof),
+        replica: with_sink("replica", replica),
+        plain: plain(plan),
         others: others::measure(&plan.others, plan.sizes, plan.rounds),
         memory: memory::measure(plan.sizes),
         latency: latency::measure(
@@ -135,25 +133,12 @@ pub fn everything(plan: &Plan) -> Results {
     }
 }
 
-fn plain(plan: &Plan, part: &str) -> Vec<Row> {
-    let chosen = |mut workloads: Vec<workloads::Workload>| {
-        workloads.retain(|workload| workload.name.contains(part));
-        workloads
-    };
+fn plain(plan: &Plan) -> Vec<Row> {
     let mut own = Target::start(Sink::None);
-    let mut others = plan
-        .peer
-        .as_ref()
-        .map(|peer| (Target::with_module(&peer.module, Sink::None), peer));
-    let mut servers = vec![(&mut own, chosen(workloads::all()))];
-    if let Some((target, peer)) = &mut others {
-        let command = peer.command.as_deref();
-        servers.push((target, chosen(workloads::of_peer(command))));
+    let mut peer = plan.peer.as_deref().map(Target::with_module);
+    let mut servers = vec![(&mut own, workloads::all())];
+    if let Some(target) = &mut peer {
+        servers.push((target, workloads::of_peer()));
     }
     rounds::run("no sink", &mut servers, plan.sizes, plan.rounds)
-}
-
-fn with_sink(plan: &Plan, what: &str, mut target: Target) -> Vec<Row> {
-    let mut servers = [(&mut target, workloads::written())];
-    rounds::run(what, &mut servers, plan.sizes, plan.rounds_with_sink)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::keys::{Keys, Sizes};
 use super::machine;
 use super::rounds::{self, Row};
-use super::target::{Sink, Target};
+use super::target::Target;
 use super::workloads::{CHECK_100_TENTH, check_denied, gcra_denied, gcra_granted, nth};
 use crate::harness::server_binary;
 
@@ -23,10 +23,7 @@ pub fn measure(programs: &[PathBuf], sizes: Sizes, rounds: usize) -> Vec<Other> 
         return Vec::new();
     }
     let programs: Vec<PathBuf> = [server_binary()].iter().chain(programs).cloned().collect();
-    let mut targets: Vec<Target> = programs
-        .iter()
-        .map(|program| Target::of(program, Sink::None))
-        .collect();
+    let mut targets: Vec<Target> = programs.iter().map(|program| Target::of(program)).collect();
     let mut servers: Vec<_> = targets
         .iter_mut()
         .map(|target| {

@@ -3,25 +3,23 @@
 use super::keys::Keys;
 use super::latency::{CONNECTIONS, Latency};
 use super::machine;
-use super::many_keys::MANY;
+use super::many_keys::{Loss, MANY};
 use super::memory::{self, Memory};
 use super::others::Other;
 use super::rounds::Row;
 use super::statistics::Summary;
-use super::table::{Table, grouped};
-use super::targets::{Bar, Verdict, verdicts};
+use super::table::{grouped, table};
+use super::targets::verdicts;
+use super::traffic::Traffic;
 use super::workloads::{
     CHECK_DENIED, CHECK_FIFTH, GCRA_DENIED, GCRA_GRANTED, INCR_EXPIRE, LUA_FIXED, LUA_GCRA,
-    LUA_LOG, MCHECK_TWO, PEER, SET,
+    LUA_LOG, MCHECK_TWO, SET,
 };
-use super::{Peer, Plan, Results};
-
-/// The workload of `make bench-instructions` that the others are compared with.
-const INSTRUCTIONS_BASE: &str = "SET PX";
+use super::{Plan, Results};
 
 /// The document, complete.
 pub fn document(plan: &Plan, results: &Results) -> String {
-    let own: Vec<&Row> = results.plain.iter().filter(|row| row.server == 0).collect();
+    let (own, peers): (Vec<&Row>, _) = results.plain.iter().partition(|row| row.server == 0);
     let parts = [
         ("{machine}", machine::description()),
         ("{command}", command(plan)),
@@ -29,19 +27,16 @@ pub fn document(plan: &Plan, results: &Results) -> String {
         ("{rounds_with_sink}", plan.rounds_with_sink.to_string()),
         ("{latency_rounds}", plan.latency_rounds.to_string()),
         ("{choice}", choice(&own)),
-        ("{targets}", targets(&verdicts(results))),
-        ("{commands}", by_keys(&own)),
-        ("{peer}", peer(plan.peer.as_ref(), &results.plain)),
-        ("{aof}", by_keys(&results.aof.iter().collect::<Vec<_>>())),
-        (
-            "{replica}",
-            by_keys(&results.replica.iter().collect::<Vec<_>>()),
-        ),
+        ("{targets}", targets(results)),
+        ("{commands}", by_keys(own.iter().copied())),
+        ("{peer}", peer(&own, &peers)),
+        ("{aof}", by_keys(&results.aof)),
+        ("{replica}", by_keys(&results.replica)),
         ("{instructions}", instructions()),
         ("{others}", others(&results.others)),
         ("{memory}", memory(&results.memory)),
-        ("{traffic}", traffic(results)),
-        ("{many}", many(results)),
+        ("{traffic}", traffic(&results.traffic)),
+        ("{many}", many(results.many.as_deref())),
         ("{latency}", latency(&results.latency)),
         ("{longest}", longest(results)),
     ];
@@ -54,36 +49,24 @@ pub fn document(plan: &Plan, results: &Results) -> String {
     )
 }
 
-/// The tables of some rows alone.
-pub fn tables(rows: &[Row]) -> String {
-    by_keys(&rows.iter().collect::<Vec<_>>())
-}
-
 fn command(plan: &Plan) -> String {
     let mut command = String::new();
-    if let Some(Peer {
-        module,
-        command: request,
-    }) = &plan.peer
-    {
+    if let Some(module) = &plan.peer {
         // Its path on this machine is of no interest.
         let file = module.file_name().unwrap_or_default().to_string_lossy();
         command += &format!("PEER_MODULE={file} ");
-        if let Some(request) = request {
-            command += &format!("PEER_COMMAND='{request}' ");
-        }
     }
     command += "make bench";
     if plan.many.is_some() {
         command += " FULL=1";
     }
-    if !plan.others.is_empty() {
-        // The folders that `scripts/fetch-server` unpacks them into.
-        let names: Vec<_> = plan
-            .others
-            .iter()
-            .filter_map(|program| program.parent()?.parent()?.file_name()?.to_str())
-            .collect();
+    // The folders that `scripts/fetch-server` unpacks them into.
+    let folders = plan
+        .others
+        .iter()
+        .filter_map(|program| program.ancestors().nth(2)?.file_name());
+    let names: Vec<_> = folders.map(|name| name.to_string_lossy()).collect();
+    if !names.is_empty() {
         command += &format!(" SERVERS=\"{}\"", names.join(" "));
     }
     command
@@ -101,9 +84,9 @@ fn instructions() -> String {
         .map(|line| line.split('\t').collect())
         .collect();
     let count = |row: &[&str], at: usize| -> f64 { row[at].parse().unwrap() };
-    let base = rows.iter().find(|row| row[0] == INSTRUCTIONS_BASE).unwrap();
+    let base = rows.iter().find(|row| row[0] == "SET PX").unwrap();
     let base = count(base, 1);
-    let mut table = Table::new([
+    let head = [
         "one call",
         "instructions",
         "× SET PX",
@@ -111,54 +94,65 @@ fn instructions() -> String {
         "without them, × SET PX",
         "allocations",
         "the module's own",
-    ]);
-    for row in &rows {
+    ];
+    let rows = rows.iter().map(|row| {
         let [all, own] = [1, 2].map(|at| count(row, at));
-        table.row([
-            row[0].to_owned(),
+        vec![
+            row[0].into(),
             grouped(all),
             format!("{:.2}", all / base),
             grouped(own),
             format!("{:.2}", (all - own) / base),
-            row[3].to_owned(),
-            row[4].to_owned(),
-        ]);
-    }
-    format!("Counted on {server}, with {rustc}.\n\n{table}")
+            row[3].into(),
+            row[4].into(),
+        ]
+    });
+    format!(
+        "Counted on {server}, with {rustc}.\n\n{}",
+        table(&head, rows)
+    )
 }
 
 /// One table for each kind of keys, a column for each server.
 fn others(others: &[Other]) -> String {
-    let Some(first) = others.first() else {
+    if others.is_empty() {
         return "Not in this run: `make bench SERVERS=\"redis-8 valkey-9\"` measures servers of `make test-matrix`.".into();
-    };
-    let mut text = String::new();
-    for keys in Keys::ALL {
-        let of_keys: Vec<usize> = (0..first.rows.len())
-            .filter(|at| first.rows[*at].keys == keys)
-            .collect();
-        if of_keys.is_empty() {
-            continue;
-        }
-        let names = others.iter().map(|other| other.name.clone());
-        let mut table = Table::new([keys.to_string()].into_iter().chain(names));
-        for at in of_keys {
-            let rows = || others.iter().map(|other| &other.rows[at]);
-            let name = &first.rows[at].name;
-            assert!(rows().all(|row| row.name == *name && row.keys == keys));
-            if name == SET {
-                let cells = rows().map(|row| nanos(row.cpu));
-                table.row([format!("{SET}: CPU, ns")].into_iter().chain(cells));
-            } else {
-                let cells = rows().map(|row| row.ratio.to_string());
-                table.row([format!("{name}: × SET")].into_iter().chain(cells));
-            }
-        }
-        text += &format!("{table}\n");
     }
-    text
+    let of_keys = |keys: Keys| {
+        let head = keys.to_string();
+        let names = others.iter().map(|other| other.name.as_str());
+        let head: Vec<&str> = [head.as_str()].into_iter().chain(names).collect();
+        let rows = others[0]
+            .rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| row.keys == keys);
+        let rows = rows.map(|(at, Row { name, .. })| {
+            let cells = others.iter().map(|other| &other.rows[at]);
+            assert!(
+                cells
+                    .clone()
+                    .all(|row| row.name == *name && row.keys == keys)
+            );
+            match name.as_str() {
+                SET => [format!("{SET}: CPU, ns")]
+                    .into_iter()
+                    .chain(cells.map(|row| nanos(row.cpu)))
+                    .collect(),
+                _ => [format!("{name}: × SET")]
+                    .into_iter()
+                    .chain(cells.map(|row| row.ratio.to_string()))
+                    .collect(),
+            }
+        });
+        table(&head, rows)
+    };
+    [Keys::One, Keys::HundredThousand].map(of_keys).concat()
 }
 
+const RATE: &str = "a rate and a burst";
+const LIMIT: &str = "the limit in any window";
+const TWICE: &str = "twice the limit around the end of a window";
 /// What a user can choose between, and what each holds a caller to.
 const CHOICE: [(&str, &str); 9] = [
     (GCRA_GRANTED, RATE),
@@ -171,70 +165,70 @@ const CHOICE: [(&str, &str); 9] = [
     (LUA_GCRA, RATE),
     (LUA_LOG, LIMIT),
 ];
-const RATE: &str = "a rate and a burst";
-const LIMIT: &str = "the limit in any window";
-const TWICE: &str = "twice the limit around the end of a window";
 
 /// The rows of [`CHOICE`] on random keys: every caller is another one.
 fn choice(rows: &[&Row]) -> String {
-    let mut table = Table::new(["one decision", "CPU, × SET", "at most granted"]);
-    for (name, promise) in CHOICE {
-        let row = rows
-            .iter()
-            .find(|row| row.name == name && row.keys == Keys::HundredThousand)
-            .unwrap_or_else(|| panic!("{name} was not measured"));
-        table.row([name, &row.ratio.to_string(), promise]);
-    }
-    table.to_string()
+    let rows = CHOICE.map(|(name, promise)| {
+        let mut of_keys = rows.iter().filter(|row| row.keys == Keys::HundredThousand);
+        let row = of_keys.find(|row| row.name == name);
+        let row = row.unwrap_or_else(|| panic!("{name} was not measured"));
+        vec![name.into(), row.ratio.to_string(), promise.into()]
+    });
+    table(&["one decision", "CPU, × SET", "at most granted"], rows)
 }
 
-fn targets(verdicts: &[Verdict]) -> String {
-    let mut table = Table::new(["target", "bar", "met", "rows within", "worst"]);
-    for verdict in verdicts {
-        let bar = match verdict.bar {
-            Bar::AtMost(most) => format!("≤ {most}"),
-            Bar::AtLeast(least) => format!("≥ {least}"),
+fn targets(results: &Results) -> String {
+    let rows = verdicts(results).into_iter().map(|verdict| {
+        let (reached, all) = (verdict.reached(), verdict.measured.len());
+        let met = match all {
+            0 => "not in this run",
+            _ if reached == all => "yes",
+            _ => "**no**",
         };
-        let met = match verdict.is_met() {
-            Some(true) => "yes",
-            Some(false) => "**no**",
-            None => "not in this run",
-        };
-        let within = format!("{} of {}", verdict.reached(), verdict.measured.len());
-        let worst = verdict.worst().map_or("", |worst| &worst.1);
-        table.row([verdict.target, &bar, met, &within, worst]);
-    }
-    table.to_string()
+        vec![
+            verdict.target.into(),
+            verdict.bar.to_string(),
+            met.into(),
+            format!("{reached} of {all}"),
+            verdict.worst().into(),
+        ]
+    });
+    table(&["target", "bar", "met", "rows within", "worst"], rows)
 }
 
 /// One table for each kind of keys.
-fn by_keys(rows: &[&Row]) -> String {
-    let mut text = String::new();
-    for keys in Keys::ALL {
-        let rows: Vec<&&Row> = rows.iter().filter(|row| row.keys == keys).collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let head = keys.to_string();
-        let mut table = Table::new([
-            &head,
+fn by_keys<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let rows: Vec<&Row> = rows.into_iter().collect();
+    let of_keys = |keys: Keys| {
+        let rows = rows.iter().filter(|row| row.keys == keys);
+        let rows = rows.map(|row| {
+            let state = row.state.map_or(String::new(), |bytes| bytes.to_string());
+            cells(row, "").into_iter().chain([state]).collect()
+        });
+        let head = [
+            &keys.to_string(),
             "CPU, ns",
             "× SET",
             "requests a second",
             "state, bytes",
-        ]);
-        for row in rows {
-            table.row([
-                row.name.clone(),
-                nanos(row.cpu),
-                row.ratio.to_string(),
-                thousands(row.throughput),
-                row.state.map_or(String::new(), |bytes| bytes.to_string()),
-            ]);
-        }
-        text += &format!("{table}\n");
-    }
-    text
+        ];
+        table(&head, rows)
+    };
+    let kinds = Keys::ALL
+        .into_iter()
+        .filter(|keys| rows.iter().any(|row| row.keys == *keys));
+    kinds.map(of_keys).collect()
+}
+
+/// The figures of a row.
+fn cells(row: &Row, whose: &str) -> Vec<String> {
+    let name = format!("{whose}{}", row.name);
+    vec![
+        name,
+        nanos(row.cpu),
+        row.ratio.to_string(),
+        thousands(row.throughput),
+    ]
 }
 
 fn nanos(summary: Summary) -> String {
@@ -242,158 +236,119 @@ fn nanos(summary: Summary) -> String {
 }
 
 /// In thousands.
-fn thousands(summary: Summary) -> String {
-    let digits = if summary.median < 20_000.0 { 1 } else { 0 };
-    format!(
-        "{:.digits$} k ± {:.digits$}",
-        summary.median / 1e3,
-        summary.spread / 1e3
-    )
+fn thousands(Summary { median, spread }: Summary) -> String {
+    let digits = usize::from(median < 20_000.0);
+    format!("{:.digits$} k ± {:.digits$}", median / 1e3, spread / 1e3)
 }
 
-fn peer(peer: Option<&Peer>, rows: &[Row]) -> String {
-    let Some(peer) = peer else {
-        return "Not in this run: `PEER_MODULE=/path/to.so make bench` measures another module."
+fn peer(own: &[&Row], peers: &[&Row]) -> String {
+    if peers.is_empty() {
+        return "Not in this run: `PEER_MODULE=/path/to/libredis_cell.so make bench` measures it."
             .into();
-    };
-    let file = peer
-        .module
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    let mut text = format!("The peer is {file}.\n\n");
-    for keys in Keys::ALL {
-        let of_keys: Vec<&Row> = rows.iter().filter(|row| row.keys == keys).collect();
-        if !of_keys.iter().any(|row| row.server == 1) {
-            continue;
-        }
-        let head = keys.to_string();
-        let mut table = Table::new([
-            &head,
+    }
+    let of_keys = |keys: Keys| {
+        let shared = |row: &&&Row| row.name.starts_with("RL.GCRA") || row.name.starts_with("CL.");
+        let own = own.iter().filter(|row| row.keys == keys).filter(shared);
+        let peers = peers.iter().filter(|row| row.keys == keys);
+        let rows = own
+            .map(|row| cells(row, ""))
+            .chain(peers.map(|row| cells(row, "redis-cell: ")));
+        let head = [
+            &keys.to_string(),
             "CPU, ns",
             "× SET on its server",
             "requests a second",
-            "first number 0",
-        ]);
-        for row in of_keys {
-            let shared = ["RL.GCRA", "CL.THROTTLE"];
-            let beside = shared.iter().any(|name| row.name.starts_with(name));
-            if row.server == 0 && !beside {
-                continue;
-            }
-            let zeros = if row.name.starts_with(PEER) {
-                format!("{:.0} %", row.zeros * 100.0)
-            } else {
-                String::new()
-            };
-            let name = match row.server {
-                1 if !row.name.starts_with(PEER) => format!("{PEER}{}", row.name),
-                _ => row.name.clone(),
-            };
-            table.row([
-                name,
-                nanos(row.cpu),
-                row.ratio.to_string(),
-                thousands(row.throughput),
-                zeros,
-            ]);
-        }
-        text += &format!("{table}\n");
-    }
-    text
+        ];
+        table(&head, rows)
+    };
+    [Keys::One, Keys::HundredThousand, Keys::New]
+        .map(of_keys)
+        .concat()
 }
 
 fn memory(rows: &[Memory]) -> String {
-    let mut table = Table::new([
+    let set = rows.iter().find(|row| row.name == memory::SET).unwrap();
+    let cells = rows.iter().map(|row| {
+        vec![
+            row.name.into(),
+            row.value.map_or(String::new(), |bytes| bytes.to_string()),
+            grouped(row.memory_usage as f64),
+            grouped(row.used),
+            format!("{:+.0}", row.used - set.used),
+        ]
+    });
+    let head = [
         "key of 20 bytes with a TTL",
         "value, bytes",
         "`MEMORY USAGE`",
         "`used_memory` a key",
         "above SET",
-    ]);
-    let set = rows
-        .iter()
-        .find(|row| row.name == memory::SET)
-        .unwrap()
-        .used;
-    for row in rows {
-        table.row([
-            row.name.to_owned(),
-            row.value.map_or(String::new(), |bytes| bytes.to_string()),
-            grouped(row.memory_usage as f64),
-            grouped(row.used),
-            format!("{:+.0}", row.used - set),
-        ]);
-    }
-    table.to_string()
+    ];
+    table(&head, cells)
 }
 
-fn traffic(results: &Results) -> String {
-    let mut table = Table::new(["request", "state", "to the AOF", "to a replica", "× SET"]);
-    let set = results.traffic[0].aof;
-    for row in &results.traffic {
-        table.row([
+fn traffic(rows: &[Traffic]) -> String {
+    let cells = rows.iter().map(|row| {
+        vec![
             row.name.clone(),
             row.state
                 .map_or(String::new(), |bytes| grouped(bytes as f64)),
             grouped(row.aof),
             grouped(row.replica),
-            format!("{:.1}", row.aof / set),
-        ]);
-    }
-    table.to_string()
+            format!("{:.1}", row.aof / rows[0].aof),
+        ]
+    });
+    table(
+        &["request", "state", "to the AOF", "to a replica", "× SET"],
+        cells,
+    )
 }
 
-fn many(results: &Results) -> String {
-    let Some(rows) = &results.many else {
+fn many(rows: Option<&[Loss]>) -> String {
+    let Some(rows) = rows else {
         return "Not in this run: `make bench FULL=1` measures it. It takes some minutes more, and some 6 GB of memory.".into();
     };
-    let mut table = Table::new([
+    let cells = rows.iter().map(|row| {
+        let [median, spread] = [row.loss.median, row.loss.spread].map(|share| share * 100.0);
+        vec![
+            row.name.clone(),
+            nanos(row.few),
+            nanos(row.many),
+            format!("{median:.0} ± {spread:.0}"),
+            row.resizing.map_or(String::new(), nanos),
+            grouped(row.memory as f64 / 1e6),
+        ]
+    });
+    let head = [
         "random keys",
         "100,000 keys: CPU, ns",
         &format!("{} keys: CPU, ns", grouped(f64::from(MANY))),
         "throughput lost, %",
         "while resizing: CPU, ns",
         "server's memory, MB",
-    ]);
-    for row in rows {
-        table.row([
-            row.name.clone(),
-            nanos(row.few),
-            nanos(row.many),
-            format!(
-                "{:.0} ± {:.0}",
-                row.loss.median * 100.0,
-                row.loss.spread * 100.0
-            ),
-            row.resizing.map_or(String::new(), nanos),
-            grouped(row.memory as f64 / 1e6),
-        ]);
-    }
-    table.to_string()
+    ];
+    table(&head, cells)
 }
 
 fn latency(rows: &[Latency]) -> String {
-    let mut text = String::new();
-    for connections in CONNECTIONS {
-        let head = match connections {
-            1 => "1 connection".into(),
-            many => format!("{many} connections"),
-        };
-        let mut table = Table::new([&head, "p50, µs", "p99", "p99.9", "requests a second"]);
-        for row in rows.iter().filter(|row| row.connections == connections) {
+    let of_connections = |connections: usize| {
+        let plural = if connections == 1 { "" } else { "s" };
+        let head = format!("{connections} connection{plural}");
+        let rows = rows.iter().filter(|row| row.connections == connections);
+        let rows = rows.map(|row| {
             let [p50, p99, p999] = row.percentiles.map(nanos);
-            table.row([row.name.clone(), p50, p99, p999, thousands(row.throughput)]);
-        }
-        text += &format!("{table}\n");
-    }
-    text
+            vec![row.name.clone(), p50, p99, p999, thousands(row.throughput)]
+        });
+        table(
+            &[&head, "p50, µs", "p99", "p99.9", "requests a second"],
+            rows,
+        )
+    };
+    CONNECTIONS.map(of_connections).concat()
 }
 
 fn longest(results: &Results) -> String {
-    let mut table = Table::new(["one command", "median, µs", "p99"]);
-    for row in &results.longest {
-        table.row([row.name.clone(), grouped(row.median), grouped(row.p99)]);
-    }
-    table.to_string()
+    let rows = results.longest.iter();
+    let rows = rows.map(|row| vec![row.name.clone(), grouped(row.median), grouped(row.p99)]);
+    table(&["one command", "median, µs", "p99"], rows)
 }

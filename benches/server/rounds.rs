@@ -2,7 +2,6 @@
 //! machine for a while disturbs both alike, so the ratio of a slice to the two bases beside it says more than either.
 
 use super::keys::{Keys, Sizes};
-use super::progress;
 use super::slices::{Job, Sample};
 use super::statistics::Summary;
 use super::target::Target;
@@ -25,8 +24,6 @@ pub struct Row {
     pub ratios: Vec<f64>,
     /// The bytes of its state, if that is a string.
     pub state: Option<usize>,
-    /// The share of replies that began with 0, if that was counted.
-    pub zeros: f64,
 }
 
 impl Row {
@@ -73,7 +70,6 @@ impl Measured {
             server,
             cpu: of(|sample| sample.cpu),
             throughput: of(|sample| 1e9 / sample.wall),
-            zeros: of(|sample| sample.zeros).median,
             ratio: Summary::of(self.ratios.iter().copied()),
             ratios: self.ratios,
             state: self.job.state_length(target),
@@ -90,7 +86,7 @@ pub fn run(
     sizes: Sizes,
     rounds: usize,
 ) -> Vec<Row> {
-    progress::show(format_args!("{what}: setting up"));
+    eprintln!("{what}: setting up");
     let mut groups = Vec::new();
     for (at, (target, workloads)) in servers.iter_mut().enumerate() {
         for keys in Keys::ALL {
@@ -108,12 +104,11 @@ pub fn run(
         }
     }
     for round in 0..rounds {
-        progress::show(format_args!("{what}: round {} of {rounds}", round + 1));
+        eprintln!("{what}: round {} of {rounds}", round + 1);
         for group in &mut groups {
             group.round(servers[group.target].0, round);
         }
     }
-    progress::clear();
     let mut rows = Vec::new();
     for group in groups {
         let target = &mut *servers[group.target].0;

@@ -52,11 +52,6 @@ const SCRIPTS: [(&str, &str); 3] = [
     ),
 ];
 
-/// A request that runs a script. The script's digest is filled in by [`fill_in`].
-pub fn call(script: &str, arguments: &str) -> String {
-    format!("EVALSHA <{script}> 1 {arguments}")
-}
-
 /// Loads all of them; name and digest.
 pub fn load(pipe: &mut Pipe) -> Vec<(&'static str, String)> {
     SCRIPTS
@@ -68,7 +63,7 @@ pub fn load(pipe: &mut Pipe) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// The request with the digest of its script, if it has one.
+/// The request with the digest of its script in the place of its `<name>`.
 pub fn fill_in(request: &str, digests: &[(&'static str, String)]) -> String {
     digests
         .iter()

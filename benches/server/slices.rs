@@ -20,8 +20,6 @@ pub struct Sample {
     pub cpu: f64,
     /// Of the day, in nanoseconds.
     pub wall: f64,
-    /// The share of replies whose first integer was 0, if that was counted.
-    pub zeros: f64,
 }
 
 /// A workload on a server, in a database of its own.
@@ -34,17 +32,10 @@ pub struct Job {
     pub database: usize,
     touches: usize,
     /// What two looks at the clocks take with nothing between them.
-    look: Look,
+    look: Sample,
 }
 
-/// Two looks at the clocks, apart.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    cpu: f64,
-    wall: f64,
-}
-
-impl Look {
+impl Sample {
     fn between(from: Mark, to: Mark) -> Self {
         let nanos = |from: Duration, to: Duration| to.saturating_sub(from).as_secs_f64() * 1e9;
         Self {
@@ -69,7 +60,7 @@ impl Job {
             order: Order::new(workload.keys, sizes),
             database: target.next_database(),
             touches: sizes.touches / workload.weight,
-            look: Look {
+            look: Sample {
                 cpu: 0.0,
                 wall: 0.0,
             },
@@ -123,14 +114,16 @@ impl Job {
     }
 
     /// What the looks themselves take, to be subtracted.
-    fn look_twice(&self, target: &mut Target) -> Look {
+    fn look_twice(&self, target: &mut Target) -> Sample {
         let mut stream = Stream::default();
         for _ in 0..=100 {
             stream.mark();
         }
-        let marks = target.pipe.run("looking", &mut stream).marks;
-        let looks = marks.windows(2).map(|pair| Look::between(pair[0], pair[1]));
-        Look {
+        let marks = target.pipe.run("looking", &mut stream);
+        let looks = marks
+            .windows(2)
+            .map(|pair| Sample::between(pair[0], pair[1]));
+        Sample {
             cpu: Summary::of(looks.clone().map(|look| look.cpu)).median,
             wall: Summary::of(looks.map(|look| look.wall)).median,
         }
@@ -178,19 +171,18 @@ impl Job {
             }
             timed += block;
         }
-        let answers = target.pipe.run(&self.name(), &mut stream);
+        let marks = target.pipe.run(&self.name(), &mut stream);
         target.settle();
 
         let (mut cpu, mut wall) = (0.0, 0.0);
-        for pair in answers.marks.chunks_exact(2) {
-            let between = Look::between(pair[0], pair[1]);
+        for pair in marks.chunks_exact(2) {
+            let between = Sample::between(pair[0], pair[1]);
             cpu += between.cpu - self.look.cpu;
             wall += between.wall - self.look.wall;
         }
         Sample {
             cpu: cpu / timed as f64,
             wall: wall / timed as f64,
-            zeros: answers.zeros as f64 / timed as f64,
         }
     }
 

@@ -1,52 +1,38 @@
 //! Tables that are legible as they are, and as Markdown.
 
-use std::fmt;
+use std::fmt::Write as _;
 
 /// Rows of cells under a head. All but the first column are numbers, to the right.
-pub struct Table {
-    rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub fn new<S: Into<String>>(head: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            rows: vec![head.into_iter().map(Into::into).collect()],
+pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut all = vec![head.iter().map(ToString::to_string).collect()];
+    all.extend(rows);
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| {
+            all.iter()
+                .map(move |row: &Vec<String>| row[column].chars().count())
+        })
+        .map(|cells| cells.max().unwrap().max(3))
+        .collect();
+    let mut text = String::new();
+    for (at, row) in all.iter().enumerate() {
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            match column {
+                0 => write!(text, "| {cell:width$} |").unwrap(),
+                _ => write!(text, " {cell:>width$} |").unwrap(),
+            }
         }
-    }
-
-    pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widths: Vec<usize> = (0..self.rows[0].len())
-            .map(|column| {
-                let cells = self.rows.iter().map(|row| row[column].chars().count());
-                cells.max().unwrap().max(3)
-            })
-            .collect();
-        for (at, row) in self.rows.iter().enumerate() {
-            for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+        text.push('\n');
+        if at == 0 {
+            for (column, width) in widths.iter().enumerate() {
                 match column {
-                    0 => write!(f, "| {cell:width$} ")?,
-                    _ => write!(f, "| {cell:>width$} ")?,
+                    0 => write!(text, "|{:-<1$}|", "", width + 2).unwrap(),
+                    _ => write!(text, "{:->1$}:|", "", width + 1).unwrap(),
                 }
             }
-            writeln!(f, "|")?;
-            if at == 0 {
-                for (column, width) in widths.iter().enumerate() {
-                    match column {
-                        0 => write!(f, "|{:-<1$}", "", width + 2)?,
-                        _ => write!(f, "|{:->1$}:", "", width + 1)?,
-                    }
-                }
-                writeln!(f, "|")?;
-            }
+            text.push('\n');
         }
-        Ok(())
     }
+    text + "\n"
 }
 
 /// With commas: 1,234,567.

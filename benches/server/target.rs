@@ -34,49 +34,31 @@ pub struct Target {
 impl Target {
     /// A server with our module.
     pub fn start(sink: Sink) -> Self {
-        Self::with_module(&module(), sink)
+        Self::start_with(&harness::server_binary(), &module(), sink)
     }
 
-    pub fn with_module(module: &Path, sink: Sink) -> Self {
-        Self::start_with(&harness::server_binary(), module, sink)
+    /// With another module.
+    pub fn with_module(module: &Path) -> Self {
+        Self::start_with(&harness::server_binary(), module, Sink::None)
     }
 
     /// Another server, with our module.
-    pub fn of(program: &Path, sink: Sink) -> Self {
-        Self::start_with(program, &module(), sink)
+    pub fn of(program: &Path) -> Self {
+        Self::start_with(program, &module(), Sink::None)
     }
 
     fn start_with(program: &Path, module: &Path, sink: Sink) -> Self {
-        let primary = Node::start_with(|| {
-            let setup = Setup::new()
-                .program(program)
-                .without_module()
-                .arguments(
-                    ["--loadmodule".as_ref(), module.as_os_str()]
-                        .map(|word| word.to_string_lossy()),
-                )
-                .arguments(["--databases", "256", "--enable-debug-command", "yes"]);
-            match sink {
-                // Never rewritten: a child that copies the memory would disturb.
-                Sink::Aof => setup.arguments([
-                    "--appendonly",
-                    "yes",
-                    "--appendfsync",
-                    "everysec",
-                    "--auto-aof-rewrite-percentage",
-                    "0",
-                ]),
-                Sink::None | Sink::Replica => setup,
-            }
-        });
-        let replica = (sink == Sink::Replica).then(|| {
-            Node::replica_with(&primary, || {
-                Setup::new()
-                    .program(program)
-                    .without_module()
-                    .arguments(["--databases", "256"])
-            })
-        });
+        let mut options = vec!["--loadmodule", module.to_str().unwrap()];
+        options.extend(["--databases", "256", "--enable-debug-command", "yes"]);
+        if sink == Sink::Aof {
+            options.extend(["--appendonly", "yes", "--appendfsync", "everysec"]);
+            // Never rewritten: a child that copies the memory would disturb.
+            options.extend(["--auto-aof-rewrite-percentage", "0"]);
+        }
+        let plain = || Setup::new().program(program).without_module();
+        let primary = Node::start_with(|| plain().arguments(options.clone()));
+        let replica = (sink == Sink::Replica)
+            .then(|| Node::replica_with(&primary, || plain().arguments(["--databases", "256"])));
         let mut pipe = Pipe::connect(primary.socket());
         let scripts = scripts::load(&mut pipe);
         Self {

@@ -1,7 +1,6 @@
 //! How many bytes a request appends to the AOF, and sends to each replica.
 
 use super::keys::{Keys, Sizes};
-use super::progress;
 use super::request::key;
 use super::slices::Job;
 use super::target::{Sink, Target};
@@ -20,7 +19,7 @@ pub struct Traffic {
     pub replica: f64,
 }
 
-/// Counts with the servers that have a sink.
+/// Counts with the servers that have the sink.
 pub fn measure(aof: &mut Target, replica: &mut Target, sizes: Sizes) -> Vec<Traffic> {
     // Enough for a byte's fraction, and the times of a window do not change meanwhile.
     let sizes = Sizes {
@@ -31,7 +30,7 @@ pub fn measure(aof: &mut Target, replica: &mut Target, sizes: Sizes) -> Vec<Traf
         .into_iter()
         .map(|workload| {
             let name = workload.name.clone();
-            progress::show(format_args!("bytes: {name}"));
+            eprintln!("bytes: {name}");
             let (of_aof, state) = count(aof, workload.clone(), sizes, Sink::Aof);
             let (of_replica, _) = count(replica, workload, sizes, Sink::Replica);
             Traffic {

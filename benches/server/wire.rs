@@ -19,8 +19,6 @@ pub enum Wanted {
     Answer,
     /// This integer, or an array whose first integer it is.
     First(i64),
-    /// As [`Wanted::Answer`], and the first integers that are 0 are counted.
-    Tally,
 }
 
 /// The clocks of the server at one place in the stream of its commands.
@@ -32,16 +30,12 @@ pub struct Mark {
     pub wall: Duration,
 }
 
-enum Awaited {
-    Replies(usize, Wanted),
-    Mark,
-}
-
 /// What is sent, and what is awaited.
 #[derive(Default)]
 pub struct Stream {
     bytes: Vec<u8>,
-    awaited: Vec<Awaited>,
+    /// Replies, and marks without one.
+    awaited: Vec<Option<Wanted>>,
     /// Where each batch ends: in `bytes` and in `awaited`.
     cuts: Vec<(usize, usize)>,
     in_batch: usize,
@@ -51,16 +45,11 @@ impl Stream {
     /// Appends a request, for the keys that follow.
     pub fn push(&mut self, request: &Request, keys: &mut impl FnMut() -> u32, wanted: Wanted) {
         request.render(keys, &mut self.bytes);
-        let first = request.commands() - 1;
-        if first > 0 {
-            self.awaited.push(Awaited::Replies(first, Wanted::Answer));
+        // Of several commands, the last one decides.
+        for _ in 1..request.commands() {
+            self.awaited.push(Some(Wanted::Answer));
         }
-        match self.awaited.last_mut() {
-            Some(Awaited::Replies(count, same)) if *same == wanted && self.in_batch > 0 => {
-                *count += 1;
-            }
-            _ => self.awaited.push(Awaited::Replies(1, wanted)),
-        }
+        self.awaited.push(Some(wanted));
         self.in_batch += 1;
         let begin = self.cuts.last().map_or(0, |cut| cut.0);
         if self.in_batch == BATCH || self.bytes.len() - begin >= BATCH_BYTES {
@@ -72,7 +61,7 @@ impl Stream {
     pub fn mark(&mut self) {
         self.bytes
             .extend(b"*2\r\n$4\r\nINFO\r\n$3\r\ncpu\r\n*1\r\n$4\r\nTIME\r\n");
-        self.awaited.push(Awaited::Mark);
+        self.awaited.push(None);
     }
 
     /// Ends a batch.
@@ -80,14 +69,6 @@ impl Stream {
         self.cuts.push((self.bytes.len(), self.awaited.len()));
         self.in_batch = 0;
     }
-}
-
-/// What came back of a [`Stream`].
-#[derive(Default)]
-pub struct Answers {
-    pub marks: Vec<Mark>,
-    /// Of the replies wanted as [`Wanted::Tally`], those whose first integer was 0.
-    pub zeros: usize,
 }
 
 pub struct Pipe {
@@ -126,50 +107,41 @@ impl Pipe {
         reply.trim_end()[1..].parse().ok()
     }
 
-    /// Sends everything and awaits every reply.
-    pub fn run(&mut self, what: &str, stream: &mut Stream) -> Answers {
+    /// Sends everything and awaits every reply; the clocks at the marks.
+    pub fn run(&mut self, what: &str, stream: &mut Stream) -> Vec<Mark> {
         stream.cut();
-        let mut answers = Answers::default();
+        let mut marks = Vec::new();
         let mut sent = 0;
         let mut answered = 0;
         let mut before = 0;
         for (bytes, awaited) in &stream.cuts {
             self.socket.write_all(&stream.bytes[sent..*bytes]).unwrap();
-            self.receive(what, &stream.awaited[answered..before], &mut answers);
+            self.receive(what, &stream.awaited[answered..before], &mut marks);
             sent = *bytes;
             answered = before;
             before = *awaited;
         }
-        self.receive(what, &stream.awaited[answered..], &mut answers);
-        answers
+        self.receive(what, &stream.awaited[answered..], &mut marks);
+        marks
     }
 
-    fn receive(&mut self, what: &str, awaited: &[Awaited], answers: &mut Answers) {
+    fn receive(&mut self, what: &str, awaited: &[Option<Wanted>], marks: &mut Vec<Mark>) {
         for awaited in awaited {
             match awaited {
-                Awaited::Replies(count, wanted) => {
-                    for _ in 0..*count {
-                        self.check(what, *wanted, answers);
-                    }
-                }
-                Awaited::Mark => answers.marks.push(self.read_mark()),
+                Some(wanted) => self.check(what, *wanted),
+                None => marks.push(self.read_mark()),
             }
         }
     }
 
-    fn check(&mut self, what: &str, wanted: Wanted, answers: &mut Answers) {
+    fn check(&mut self, what: &str, wanted: Wanted) {
         let reply = self.reply();
-        match wanted {
-            Wanted::Answer => {}
-            Wanted::First(integer) => {
-                let first = first_integer(reply);
-                assert!(
-                    first == Some(integer),
-                    "{what}: answered {:?}, where {integer} was to be the first number",
-                    String::from_utf8_lossy(reply)
-                );
-            }
-            Wanted::Tally => answers.zeros += usize::from(first_integer(reply) == Some(0)),
+        if let Wanted::First(integer) = wanted {
+            assert!(
+                first_integer(reply) == Some(integer),
+                "{what}: answered {:?}, but {integer} had to be the first number",
+                String::from_utf8_lossy(reply)
+            );
         }
     }
 
@@ -214,7 +186,7 @@ impl Pipe {
 }
 
 /// The length of the first reply in `bytes`, if it is there as a whole. An error in it ends the bench.
-pub fn length(bytes: &[u8]) -> Option<usize> {
+fn length(bytes: &[u8]) -> Option<usize> {
     let end = bytes.iter().position(|byte| *byte == b'\n')? + 1;
     let line = &bytes[1..end - 2];
     match bytes[0] {
@@ -238,7 +210,7 @@ pub fn length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The integer that a reply is, or the first in the arrays that it begins with.
-pub fn first_integer(reply: &[u8]) -> Option<i64> {
+fn first_integer(reply: &[u8]) -> Option<i64> {
     let mut rest = reply;
     loop {
         let end = rest.iter().position(|byte| *byte == b'\r')?;
@@ -251,12 +223,5 @@ pub fn first_integer(reply: &[u8]) -> Option<i64> {
 }
 
 fn number(digits: &[u8]) -> i64 {
-    let (negative, digits) = match digits {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    let value = digits
-        .iter()
-        .fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
-    if negative { -value } else { value }
+    str::from_utf8(digits).unwrap().parse().unwrap()
 }

@@ -7,7 +7,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::keys::Keys;
-use super::scripts;
 use super::wire::Wanted;
 
 /// Names that the targets refer to.
@@ -26,7 +25,8 @@ pub const INCR_EXPIRE: &str = "INCR and EXPIRE in MULTI";
 pub const LUA_FIXED: &str = "Lua: fixed window, granted";
 pub const LUA_GCRA: &str = "Lua: GCRA, granted";
 pub const LUA_LOG: &str = "Lua: sorted set, limit 100, granted";
-pub const PEER: &str = "peer: ";
+pub const THROTTLE_GRANTED: &str = "CL.THROTTLE granted";
+pub const THROTTLE_DENIED: &str = "CL.THROTTLE denied";
 
 /// Requests of one kind to keys of one kind.
 #[derive(Clone, Debug)]
@@ -47,32 +47,32 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// A request that is answered as its name says.
     pub fn new(name: &str, keys: Keys, request: impl Into<String>) -> Self {
+        let request = request.into();
+        let denied = name.contains("denied");
+        let granted = !denied && (name.starts_with("RL.") || name.contains("granted"));
+        // redis-cell's reply begins with 1 if it denies.
+        let first = granted != name.starts_with("CL.");
+        let words: Vec<&str> = request.split([' ', ';']).collect();
         Self {
             name: name.into(),
             keys,
-            request: request.into(),
-            wanted: Wanted::Answer,
+            wanted: match granted || denied {
+                true => Wanted::First(first.into()),
+                false => Wanted::Answer,
+            },
             before: Vec::new(),
             fresh: keys == Keys::New,
             undo: None,
-            weight: 1,
+            weight: match words[..] {
+                ["EVALSHA", ..] => 6,
+                ["RL.CHECK", _, _, _, _, ..] => 4,
+                ["MULTI", ..] => 2,
+                _ => 1,
+            },
+            request,
         }
-    }
-
-    fn wanted(mut self, wanted: Wanted) -> Self {
-        self.wanted = wanted;
-        self
-    }
-
-    /// The first number of the reply is 1.
-    fn granted(self) -> Self {
-        self.wanted(Wanted::First(1))
-    }
-
-    /// The first number of the reply is 0. (In redis-cell's reply that means granted.)
-    fn denied(self) -> Self {
-        self.wanted(Wanted::First(0))
     }
 
     fn after(mut self, times: usize, request: impl Into<String>) -> Self {
@@ -86,19 +86,15 @@ impl Workload {
         self.after(times, request)
     }
 
-    /// Begins anew before each slice, if so few keys would use up their room in the course of the rounds.
+    /// Begins anew before each slice if so few keys would use up their room in the course of the rounds.
     fn renewed(mut self) -> Self {
         self.fresh |= self.keys == Keys::Thousand;
         self
     }
 
-    fn undone_by(mut self, request: &str) -> Self {
-        self.undo = Some(request.into());
-        self
-    }
-
-    fn weight(mut self, weight: usize) -> Self {
-        self.weight = weight;
+    /// Each grant is given back.
+    fn refunded(mut self) -> Self {
+        self.undo = Some("RL.REFUND {key} 1".into());
         self
     }
 }
@@ -108,29 +104,50 @@ pub fn base(keys: Keys) -> Workload {
     Workload::new(SET, keys, "SET {key} abcdefgh PX 3600000")
 }
 
-/// The quota for GCRA, in the arguments of RL.GCRA: one key has to grant millions in the whole run, others a few dozen,
-/// and none is to expire between two visits.
-fn roomy_quota(keys: Keys) -> &'static str {
-    match keys {
-        Keys::One => "1000000 1m",
-        _ => "100 10d",
-    }
+/// Grants from a quota of which one key can grant millions in the whole run, others a few dozen, and none expires between
+/// two visits.
+pub fn gcra_granted(keys: Keys) -> Workload {
+    let one = "RL.GCRA {key} 1000000 1m";
+    Workload::new(
+        GCRA_GRANTED,
+        keys,
+        roomy(keys, one, "RL.GCRA {key} 100 10d"),
+    )
 }
 
-/// The same in the arguments of CL.THROTTLE.
-fn roomy_throttle(keys: Keys) -> &'static str {
-    match keys {
-        Keys::One => "999999 1000000 60",
-        _ => "99 100 864000",
-    }
+fn throttle(keys: Keys) -> Workload {
+    let one = "CL.THROTTLE {key} 999999 1000000 60";
+    let request = roomy(keys, one, "CL.THROTTLE {key} 99 100 864000");
+    Workload::new(THROTTLE_GRANTED, keys, request)
+}
+
+fn lua_gcra(keys: Keys) -> Workload {
+    let one = "EVALSHA <gcra> 1 {key} 60 1000000";
+    let request = roomy(keys, one, "EVALSHA <gcra> 1 {key} 8640000000 100");
+    Workload::new(LUA_GCRA, keys, request)
+}
+
+fn roomy(keys: Keys, one: &'static str, many: &'static str) -> &'static str {
+    if keys == Keys::One { one } else { many }
+}
+
+pub fn gcra_denied(keys: Keys) -> Workload {
+    Workload::new(GCRA_DENIED, keys, "RL.GCRA {key} 10 1d").after_itself(10)
+}
+
+pub fn check_denied(keys: Keys) -> Workload {
+    Workload::new(CHECK_DENIED, keys, "RL.CHECK {key} 10 1h").after_itself(10)
+}
+
+fn throttle_denied(keys: Keys) -> Workload {
+    Workload::new(THROTTLE_DENIED, keys, "CL.THROTTLE {key} 0 1 86400").after_itself(1)
 }
 
 /// `RL.CHECK` on a key that has granted as often as makes this the `nth` in the window.
 pub fn nth(name: &str, keys: Keys, limit: u32, nth: usize) -> Workload {
     Workload::new(name, keys, format!("RL.CHECK {{key}} {limit} 1h"))
-        .granted()
         .after_itself(nth - 1)
-        .undone_by("RL.REFUND {key} 1")
+        .refunded()
 }
 
 /// Grants that fill a log of 32 groups, and make two of them join.
@@ -139,157 +156,103 @@ pub const FULL: usize = 33;
 /// `RL.CHECK` on top of 32 groups, so that two of them join. There is room for `limit - FULL` of them.
 pub fn full(name: &str, keys: Keys, limit: u32) -> Workload {
     Workload::new(name, keys, format!("RL.CHECK {{key}} {limit} 1h"))
-        .granted()
         .after_itself(FULL)
         .renewed()
 }
 
 pub fn eight_windows(limit: u32) -> String {
-    let windows: Vec<String> = (60..68)
-        .map(|minutes| format!("{limit} {minutes}m"))
-        .collect();
-    format!("RL.CHECK {{key}} {}", windows.join(" "))
+    let windows = (60..68).map(|minutes| format!(" {limit} {minutes}m"));
+    format!("RL.CHECK {{key}}{}", windows.collect::<String>())
 }
 
-pub fn mcheck(count: usize) -> String {
+fn mcheck(name: &str, keys: Keys, count: usize) -> Workload {
     let others = " {next}".repeat(count - 1);
     let rules = " 10 1h".repeat(count);
-    format!("RL.MCHECK {count} {{key}}{others}{rules}")
+    Workload::new(
+        name,
+        keys,
+        format!("RL.MCHECK {count} {{key}}{others}{rules}"),
+    )
+    .after(4, "RL.CHECK {key} 10 1h")
+    .refunded()
 }
 
 /// One window's worth of entries of a sorted set, now.
 pub fn entries(count: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let first = u64::try_from(now.as_micros()).unwrap() - count;
-    let entries: Vec<String> = (first..first + count)
-        .map(|time| format!("{time} {time}:0"))
-        .collect();
-    format!("ZADD {{key}} {}", entries.join(" "))
+    let entries = (first..first + count).map(|time| format!(" {time} {time}:0"));
+    format!("ZADD {{key}}{}", entries.collect::<String>())
 }
+
+const SORTED_SET: &str = "EVALSHA <sorted-set> 1 {key} 100 3600000";
 
 /// Everything that is measured without a sink.
 pub fn all() -> Vec<Workload> {
-    let mut all = vec![Workload::new("PING", Keys::One, "PING")];
-    for keys in [Keys::One, Keys::HundredThousand, Keys::New] {
+    use Keys::{HundredThousand, New, One, Thousand};
+    let of = |name, keys, request: &str| Workload::new(name, keys, request);
+    let eight = eight_windows(1_000);
+    let mut all = vec![of("PING", One, "PING")];
+    for keys in [One, HundredThousand, New] {
+        let fixed_window = "EVALSHA <fixed-window> 1 {key} 4000000000 3600000";
         all.extend([
-            Workload::new("INCR", keys, "INCR {key}"),
-            Workload::new(INCR_EXPIRE, keys, "MULTI;INCR {key};EXPIRE {key} 3600;EXEC").weight(2),
+            of("INCR", keys, "INCR {key}"),
+            of(INCR_EXPIRE, keys, "MULTI;INCR {key};EXPIRE {key} 3600;EXEC"),
             gcra_granted(keys),
             throttle(keys),
-            Workload::new(
-                LUA_FIXED,
-                keys,
-                scripts::call("fixed-window", "{key} 4000000000 3600000"),
-            )
-            .granted()
-            .weight(4),
-            Workload::new(
-                LUA_GCRA,
-                keys,
-                scripts::call("gcra", &format!("{{key}} {}", lua_quota(keys))),
-            )
-            .granted()
-            .weight(6),
+            of(LUA_FIXED, keys, fixed_window),
+            lua_gcra(keys),
         ]);
     }
-    for keys in [Keys::One, Keys::HundredThousand] {
+    for keys in [One, HundredThousand] {
         all.extend([
             gcra_denied(keys),
             check_denied(keys),
-            Workload::new(CHECK_100_DENIED, keys, "RL.CHECK {key} 100 1h")
-                .denied()
+            of(CHECK_100_DENIED, keys, "RL.CHECK {key} 100 1h")
                 .after_itself(FULL)
                 .after(1, format!("RL.CHECK {{key}} 100 1h COST {}", 100 - FULL)),
-            Workload::new("RL.PEEK, GCRA", keys, "RL.PEEK {key}")
-                .granted()
-                .after(1, "RL.GCRA {key} 10 1d"),
-            Workload::new("RL.PEEK, 5 groups", keys, "RL.PEEK {key}")
-                .granted()
-                .after(5, "RL.CHECK {key} 10 1h"),
-            Workload::new("CL.THROTTLE denied", keys, "CL.THROTTLE {key} 0 1 86400")
-                .wanted(Wanted::First(1))
-                .after_itself(1),
+            of("RL.PEEK, GCRA", keys, "RL.PEEK {key}").after(1, "RL.GCRA {key} 10 1d"),
+            of("RL.PEEK, 5 groups", keys, "RL.PEEK {key}").after(5, "RL.CHECK {key} 10 1h"),
+            throttle_denied(keys),
         ]);
     }
     all.extend([
-        Workload::new(
+        of(
             "RL.CHECK granted, limit 10, new",
-            Keys::New,
+            New,
             "RL.CHECK {key} 10 1h",
-        )
-        .granted(),
-        Workload::new(
-            "RL.CHECK granted, 8 windows, new",
-            Keys::New,
-            eight_windows(1_000),
-        )
-        .granted()
-        .weight(4),
-        full("RL.CHECK granted, full log", Keys::One, 4_294_967_295),
-        Workload::new(
-            "RL.CHECK denied, 8 windows of 10",
-            Keys::One,
-            eight_windows(10),
-        )
-        .denied()
-        .after_itself(10)
-        .weight(4),
-        Workload::new(
-            "Lua: sorted set, limit 100, denied",
-            Keys::One,
-            scripts::call("sorted-set", "{key} 100 3600000"),
-        )
-        .denied()
-        .after(1, entries(100))
-        .weight(8),
+        ),
+        of("RL.CHECK granted, 8 windows, new", New, &eight),
+        full("RL.CHECK granted, full log", One, 4_294_967_295),
+        of("RL.CHECK denied, 8 windows of 10", One, &eight_windows(10)).after_itself(10),
+        of("Lua: sorted set, limit 100, denied", One, SORTED_SET).after(1, entries(100)),
     ]);
-    for keys in [Keys::Thousand, Keys::HundredThousand] {
+    for keys in [Thousand, HundredThousand] {
+        all.extend(checks(keys));
         all.extend([
-            nth(CHECK_SECOND, keys, 10, 2),
-            nth(CHECK_FIFTH, keys, 10, 5),
-            nth(CHECK_TENTH, keys, 10, 10),
-            nth(CHECK_100_TENTH, keys, 100, 10),
-            full(CHECK_100_FULL, keys, 100),
             full("RL.CHECK granted, limit 1,000, full log", keys, 1_000),
-            Workload::new(
-                "RL.CHECK granted, 8 windows, the 2nd",
-                keys,
-                eight_windows(1_000),
-            )
-            .granted()
-            .after_itself(1)
-            .undone_by("RL.REFUND {key} 1")
-            .weight(4),
-            Workload::new(MCHECK_TWO, keys, mcheck(2))
-                .granted()
-                .after(4, "RL.CHECK {key} 10 1h")
-                .undone_by("RL.REFUND {key} 1"),
-            Workload::new("RL.MCHECK of 100 keys, the 5th", keys, mcheck(100))
-                .granted()
-                .after(4, "RL.CHECK {key} 10 1h")
-                .undone_by("RL.REFUND {key} 1"),
-            Workload::new(
-                LUA_LOG,
-                keys,
-                scripts::call("sorted-set", "{key} 100 3600000"),
-            )
-            .granted()
-            .after(1, entries(50))
-            .renewed()
-            .weight(8),
+            of("RL.CHECK granted, 8 windows, the 2nd", keys, &eight)
+                .after_itself(1)
+                .refunded(),
+            mcheck(MCHECK_TWO, keys, 2),
+            mcheck("RL.MCHECK of 100 keys, the 5th", keys, 100),
+            of(LUA_LOG, keys, SORTED_SET)
+                .after(1, entries(50))
+                .renewed(),
         ]);
     }
-    all.push(
-        Workload::new(
-            "RL.CHECK granted, 8 windows, full logs",
-            Keys::Thousand,
-            eight_windows(1_000),
-        )
-        .granted()
-        .after_itself(FULL)
-        .weight(4),
-    );
+    all.push(of("RL.CHECK granted, 8 windows, full logs", Thousand, &eight).after_itself(FULL));
     all
+}
+
+fn checks(keys: Keys) -> [Workload; 5] {
+    [
+        nth(CHECK_SECOND, keys, 10, 2),
+        nth(CHECK_FIFTH, keys, 10, 5),
+        nth(CHECK_TENTH, keys, 10, 10),
+        nth(CHECK_100_TENTH, keys, 100, 10),
+        full(CHECK_100_FULL, keys, 100),
+    ]
 }
 
 /// What is measured again with an AOF and with a replica.
@@ -304,69 +267,15 @@ pub fn written() -> Vec<Workload> {
             check_denied(keys),
         ]);
     }
-    for keys in [Keys::Thousand, Keys::HundredThousand] {
-        written.extend([
-            nth(CHECK_SECOND, keys, 10, 2),
-            nth(CHECK_FIFTH, keys, 10, 5),
-            nth(CHECK_TENTH, keys, 10, 10),
-            nth(CHECK_100_TENTH, keys, 100, 10),
-            full(CHECK_100_FULL, keys, 100),
-        ]);
-    }
+    written.extend([Keys::Thousand, Keys::HundredThousand].map(checks).concat());
     written
 }
 
-/// A peer's command on its own server.
-///
-/// Nothing is known of `command`, so what it answers is counted. Without one, it is redis-cell's, with what our own
-/// rows have.
-pub fn of_peer(command: Option<&str>) -> Vec<Workload> {
-    let mut peers = Vec::new();
-    for keys in [Keys::One, Keys::HundredThousand, Keys::New] {
-        if let Some(command) = command {
-            let name = format!("{PEER}{}", command.replace("{key}", "k"));
-            peers.push(Workload::new(&name, keys, command).wanted(Wanted::Tally));
-            continue;
-        }
-        let granted = format!("CL.THROTTLE {{key}} {}", roomy_throttle(keys));
-        let name = format!("{PEER}CL.THROTTLE granted");
-        peers.push(Workload::new(&name, keys, granted).wanted(Wanted::Tally));
-        if keys != Keys::New {
-            let name = format!("{PEER}CL.THROTTLE denied");
-            let denied = Workload::new(&name, keys, "CL.THROTTLE {key} 0 1 86400");
-            peers.push(denied.after_itself(1).wanted(Wanted::Tally));
-        }
-    }
+/// redis-cell's command on a server of its own, with what our own rows have.
+pub fn of_peer() -> Vec<Workload> {
+    let mut peers = [Keys::One, Keys::HundredThousand, Keys::New]
+        .map(throttle)
+        .to_vec();
+    peers.extend([Keys::One, Keys::HundredThousand].map(throttle_denied));
     peers
-}
-
-pub fn gcra_granted(keys: Keys) -> Workload {
-    let request = format!("RL.GCRA {{key}} {}", roomy_quota(keys));
-    Workload::new(GCRA_GRANTED, keys, request).granted()
-}
-
-pub fn gcra_denied(keys: Keys) -> Workload {
-    Workload::new(GCRA_DENIED, keys, "RL.GCRA {key} 10 1d")
-        .denied()
-        .after_itself(10)
-}
-
-pub fn check_denied(keys: Keys) -> Workload {
-    Workload::new(CHECK_DENIED, keys, "RL.CHECK {key} 10 1h")
-        .denied()
-        .after_itself(10)
-}
-
-fn throttle(keys: Keys) -> Workload {
-    let request = format!("CL.THROTTLE {{key}} {}", roomy_throttle(keys));
-    // In its reply, 0 is granted.
-    Workload::new("CL.THROTTLE granted", keys, request).denied()
-}
-
-/// Microseconds for each unit, and the burst.
-fn lua_quota(keys: Keys) -> &'static str {
-    match keys {
-        Keys::One => "60 1000000",
-        _ => "8640000000 100",
-    }
 }

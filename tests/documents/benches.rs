@@ -9,7 +9,7 @@ use server::Plan;
 
 #[test]
 fn the_bench_runs_and_fills_in_its_document() {
-    let plan = Plan::tiny(None, vec![server_binary()]);
+    let plan = Plan::tiny(vec![server_binary()]);
     let results = server::everything(&plan);
     let document = server::document(&plan, &results);
     assert!(
