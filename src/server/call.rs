@@ -8,6 +8,7 @@ use std::slice;
 use redis_module::raw;
 
 use super::api::api;
+use super::context::Context;
 use super::{Command, Error, Keys, MainThread, clock, server_info};
 use crate::limiter::Timestamp;
 
@@ -86,7 +87,7 @@ impl<'a> KeyRequest<'a> {
 /// One call of a command, as long as it runs.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
-    pub(super) ctx: *mut raw::RedisModuleCtx,
+    pub(super) ctx: Context<'a>,
     pub(super) argv: &'a [*mut raw::RedisModuleString],
     replicated_verbatim: Cell<bool>,
 }
@@ -99,11 +100,11 @@ impl<'a> Call<'a> {
         argv: *mut *mut raw::RedisModuleString,
         argc: c_int,
     ) -> Self {
-        // SAFETY: the caller promises it.
-        let argv = unsafe { strings(argv, argc) };
         Self {
-            ctx,
-            argv,
+            // SAFETY: the caller promises it.
+            ctx: unsafe { Context::new(ctx) },
+            // SAFETY: the caller promises it.
+            argv: unsafe { strings(argv, argc) },
             replicated_verbatim: Cell::new(false),
         }
     }
@@ -127,14 +128,13 @@ impl<'a> Call<'a> {
 
     /// Proof that the server waits for this call.
     pub(crate) const fn main_thread(&self) -> MainThread<'_> {
-        // SAFETY: the server waits for the handler to return, which the call does not outlive; nor does what borrows it.
-        unsafe { MainThread::new() }
+        self.ctx.main_thread()
     }
 
     /// The number of the database that the client has selected.
     pub(crate) fn database(&self) -> u32 {
         // SAFETY: `ctx` is the context of this call.
-        let database = unsafe { api!(RedisModule_GetSelectedDb)(self.ctx) };
+        let database = unsafe { api!(RedisModule_GetSelectedDb)(self.ctx.as_ptr()) };
         u32::try_from(database).unwrap_or(0)
     }
 
@@ -144,7 +144,7 @@ impl<'a> Call<'a> {
             // SAFETY: context and key are those of this call; the event's name is constant.
             unsafe {
                 api!(RedisModule_NotifyKeyspaceEvent)(
-                    self.ctx,
+                    self.ctx.as_ptr(),
                     raw::REDISMODULE_NOTIFY_MODULE,
                     event.as_ptr(),
                     *key,
@@ -164,20 +164,20 @@ impl<'a> Call<'a> {
     pub(super) fn replicate_verbatim(&self) {
         if !self.replicated_verbatim.replace(true) {
             // SAFETY: `ctx` is the context of this call.
-            unsafe { api!(RedisModule_ReplicateVerbatim)(self.ctx) };
+            unsafe { api!(RedisModule_ReplicateVerbatim)(self.ctx.as_ptr()) };
         }
     }
 
     /// Begins a reply: an array of `len` replies, which follow.
     pub(crate) fn reply_array(&self, len: usize) {
         // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_ReplyWithArray)(self.ctx, len.try_into().unwrap_or(0)) };
+        unsafe { api!(RedisModule_ReplyWithArray)(self.ctx.as_ptr(), len.try_into().unwrap_or(0)) };
     }
 
     /// Begins a reply: a map of `len` names and values, which follow. RESP2 has no maps: it gets a flat array.
     pub(crate) fn reply_map(&self, len: usize) {
         // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_ReplyWithMap)(self.ctx, len.try_into().unwrap_or(0)) };
+        unsafe { api!(RedisModule_ReplyWithMap)(self.ctx.as_ptr(), len.try_into().unwrap_or(0)) };
     }
 
     /// Replies with an array of integers.
@@ -191,7 +191,7 @@ impl<'a> Call<'a> {
     /// Replies with an integer.
     pub(crate) fn reply_integer(&self, value: i64) {
         // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_ReplyWithLongLong)(self.ctx, c_longlong::from(value)) };
+        unsafe { api!(RedisModule_ReplyWithLongLong)(self.ctx.as_ptr(), c_longlong::from(value)) };
     }
 
     /// Replies with bytes.
@@ -199,7 +199,7 @@ impl<'a> Call<'a> {
         // SAFETY: `ctx` is the context of this call; the server copies the bytes.
         unsafe {
             api!(RedisModule_ReplyWithStringBuffer)(
-                self.ctx,
+                self.ctx.as_ptr(),
                 bytes.as_ptr().cast::<c_char>(),
                 bytes.len(),
             )
@@ -209,14 +209,14 @@ impl<'a> Call<'a> {
     /// Replies with null.
     pub(crate) fn reply_null(&self) {
         // SAFETY: `ctx` is the context of this call.
-        unsafe { api!(RedisModule_ReplyWithNull)(self.ctx) };
+        unsafe { api!(RedisModule_ReplyWithNull)(self.ctx.as_ptr()) };
     }
 
     /// Replies with an error.
     fn reply_error(&self, error: &Error) {
         error.with_text(|text| {
             // SAFETY: `ctx` is the context of this call; the server copies the text.
-            unsafe { api!(RedisModule_ReplyWithError)(self.ctx, text.as_ptr()) };
+            unsafe { api!(RedisModule_ReplyWithError)(self.ctx.as_ptr(), text.as_ptr()) };
         });
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
     // where they are until the module is unloaded.
     let throttle = unsafe {
         api!(RedisModule_RegisterBoolConfig)(
-            load.ctx,
+            load.ctx.as_ptr(),
             c"cl-throttle".as_ptr(),
             c_int::from(defaults.cl_throttle),
             raw::REDISMODULE_CONFIG_IMMUTABLE,
@@ -128,7 +128,7 @@ pub(crate) fn configure(load: &Load<'_>) -> Result<Settings, String> {
         return Err("the server would not register the configuration".into());
     }
     // SAFETY: the context is that of the load.
-    if unsafe { api!(RedisModule_LoadConfigs)(load.ctx) } != OK {
+    if unsafe { api!(RedisModule_LoadConfigs)(load.ctx.as_ptr()) } != OK {
         return Err("the server's configuration of it is not valid".into());
     }
     Ok(Settings {
@@ -160,7 +160,7 @@ fn register_number(
     // where they are until the module is unloaded; the server copies the name.
     unsafe {
         api!(RedisModule_RegisterNumericConfig)(
-            load.ctx,
+            load.ctx.as_ptr(),
             name.as_ptr(),
             integer(default),
             raw::REDISMODULE_CONFIG_DEFAULT,

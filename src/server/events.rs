@@ -30,8 +30,9 @@ pub(crate) fn subscribe(load: &Load<'_>) {
             dataver: 1,
         };
         // SAFETY: the context is that of the load; the function stays where it is until the module is unloaded.
-        let subscribed =
-            unsafe { api!(RedisModule_SubscribeToServerEvent)(load.ctx, event, Some(on_event)) };
+        let subscribed = unsafe {
+            api!(RedisModule_SubscribeToServerEvent)(load.ctx.as_ptr(), event, Some(on_event))
+        };
         subscribed == raw::REDISMODULE_OK as c_int
     });
     replication::begin(all);

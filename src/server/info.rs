@@ -11,7 +11,7 @@ use crate::stats::info_section;
 /// Registers the section.
 pub(crate) fn register_info(load: &Load<'_>) {
     // SAFETY: the context is that of the load; the function stays where it is until the module is unloaded.
-    unsafe { api!(RedisModule_RegisterInfoFunc)(load.ctx, Some(info)) };
+    unsafe { api!(RedisModule_RegisterInfoFunc)(load.ctx.as_ptr(), Some(info)) };
 }
 
 /// # Safety

@@ -52,7 +52,7 @@ impl<'a> Key<'a> {
         let missing = Error::Server(c"ERR the key is missing");
         let name = *call.argv.get(at).ok_or(missing)?;
         // SAFETY: `name` is one of the call's arguments, and outlives the handle, as the call does.
-        let handle = unsafe { api!(RedisModule_OpenKey)(call.ctx, name, mode) };
+        let handle = unsafe { api!(RedisModule_OpenKey)(call.ctx.as_ptr(), name, mode) };
         Ok(Self { call, name, handle })
     }
 
@@ -163,7 +163,7 @@ impl<'a> Key<'a> {
         // SAFETY: context and name are those of this call.
         unsafe {
             api!(RedisModule_NotifyKeyspaceEvent)(
-                self.call.ctx,
+                self.call.ctx.as_ptr(),
                 raw::REDISMODULE_NOTIFY_GENERIC,
                 c"del".as_ptr(),
                 self.name,
@@ -176,7 +176,7 @@ impl<'a> Key<'a> {
     fn replicate(&self, command: impl FnOnce(*mut raw::RedisModuleCtx) -> c_int) {
         if replication::has_no_sink(self.call) {
             replication::count_change(self.call);
-        } else if command(self.call.ctx) != OK {
+        } else if command(self.call.ctx.as_ptr()) != OK {
             self.call.replicate_verbatim();
         }
     }
@@ -185,7 +185,7 @@ impl<'a> Key<'a> {
     /// even if nothing was written; the module asked it not to.)
     fn signal_modified(&self) {
         // SAFETY: context and name are those of this call.
-        unsafe { api!(RedisModule_SignalModifiedKey)(self.call.ctx, self.name) };
+        unsafe { api!(RedisModule_SignalModifiedKey)(self.call.ctx.as_ptr(), self.name) };
     }
 }
 

@@ -1,11 +1,12 @@
 //! Loading and unloading: the functions that the server finds in the library, and what is registered while it loads.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int};
 
 use redis_module::raw;
 
-use super::api::{self, api, optional};
+use super::api::{api, optional, required};
 use super::call::{bytes, handle, strings};
+use super::context::Context;
 use super::{Command, Keys, MainThread, command_spec, server_info, unload};
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
@@ -40,7 +41,7 @@ const CATEGORY: &CStr = c"ratelimit";
 /// during a load.
 #[derive(Debug)]
 pub(crate) struct Load<'a> {
-    pub(super) ctx: *mut raw::RedisModuleCtx,
+    pub(super) ctx: Context<'a>,
     arguments: &'a [*mut raw::RedisModuleString],
 }
 
@@ -55,30 +56,13 @@ impl<'a> Load<'a> {
 
     /// Proof that the server waits for the module.
     pub(crate) const fn main_thread(&self) -> MainThread<'_> {
-        // SAFETY: the server waits for the load, which outlives what borrows it.
-        unsafe { MainThread::new() }
+        self.ctx.main_thread()
     }
 
     /// Writes a line to the server's log.
     pub(crate) fn log_notice(&self, text: &str) {
-        // SAFETY: the context is that of the load.
-        unsafe { log(self.ctx, c"notice", text) };
+        self.ctx.log(c"notice", text);
     }
-}
-
-/// Writes a line to the server's log.
-///
-/// # Safety
-/// The context is that of a call that has not returned yet.
-pub(super) unsafe fn log(ctx: *mut raw::RedisModuleCtx, level: &CStr, text: &str) {
-    // SAFETY: the table is written while the module loads and never afterwards. (A server that is too old to have this
-    // function is too old for everything else.)
-    let Some(log) = (unsafe { optional::RedisModule_Log }) else {
-        return;
-    };
-    let text = CString::new(text).unwrap_or_default();
-    // SAFETY: the context is alive; the format names what follows, a C string, which the server copies.
-    unsafe { log(ctx, level.as_ptr(), c"%s".as_ptr(), text.as_ptr()) };
 }
 
 /// Called by the server when it loads the module.
@@ -99,16 +83,15 @@ unsafe extern "C" fn RedisModule_OnLoad(
     {
         return ERR;
     }
-    if let Some(name) = api::required::missing() {
-        // SAFETY: the context is that of the load.
-        unsafe {
-            refuse(
-                ctx,
-                &format!(
-                    "Redis 7.0 or later, or Valkey 7.2 or later, is needed: this server has no {name}"
-                ),
-            )
-        };
+    // SAFETY: the server waits until this function returns.
+    let ctx = unsafe { Context::new(ctx) };
+    if let Some(name) = required::missing() {
+        refuse(
+            ctx,
+            &format!(
+                "Redis 7.0 or later, or Valkey 7.2 or later, is needed: this server has no {name}"
+            ),
+        );
         return ERR;
     }
     // SAFETY: the server keeps the strings until this function returns.
@@ -117,25 +100,15 @@ unsafe extern "C" fn RedisModule_OnLoad(
     match crate::start(&load) {
         Ok(()) => OK,
         Err(why) => {
-            // SAFETY: the context is that of the load.
-            unsafe { refuse(ctx, &why) };
+            refuse(ctx, &why);
             crate::stop(load.main_thread());
             ERR
         }
     }
 }
 
-/// # Safety
-/// The context is that of the load.
-unsafe fn refuse(ctx: *mut raw::RedisModuleCtx, why: &str) {
-    // SAFETY: the caller promises it.
-    unsafe {
-        log(
-            ctx,
-            c"warning",
-            &format!("redis-ratelimit does not load: {why}"),
-        )
-    };
+fn refuse(ctx: Context<'_>, why: &str) {
+    ctx.log(c"warning", &format!("redis-ratelimit does not load: {why}"));
 }
 
 /// Called by the server when it is about to unload the module.
@@ -144,20 +117,13 @@ unsafe fn refuse(ctx: *mut raw::RedisModuleCtx, why: &str) {
 /// It is the server that calls it, with a context that lives until this function returns.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_int {
-    // SAFETY: the context is that of this call.
-    if let Some(why) = unsafe { unload::objection(ctx) } {
-        // SAFETY: as above.
-        unsafe {
-            log(
-                ctx,
-                c"warning",
-                &format!("redis-ratelimit stays loaded: {why}"),
-            )
-        };
+    // SAFETY: the server waits until this function returns.
+    let ctx = unsafe { Context::new(ctx) };
+    if let Some(why) = unload::objection(ctx) {
+        ctx.log(c"warning", &format!("redis-ratelimit stays loaded: {why}"));
         return ERR;
     }
-    // SAFETY: the server has called this function, and waits until it returns.
-    crate::stop(unsafe { MainThread::new() });
+    crate::stop(ctx.main_thread());
     OK
 }
 
@@ -169,8 +135,7 @@ pub(crate) fn prepare(load: &Load<'_>) {
 
 fn set_options(load: &Load<'_>) {
     let mut wanted = NO_IMPLICIT_SIGNAL_MODIFIED | HANDLE_REPL_ASYNC_LOAD;
-    // SAFETY: the context is that of the load.
-    let valkey = unsafe { server_info::valkey_version(load.ctx) };
+    let valkey = server_info::valkey_version(load.ctx);
     server_info::set_databases_are_guarded(valkey >= Some((9, 1)));
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(known) = unsafe { optional::RedisModule_GetModuleOptionsAll } {
@@ -182,7 +147,7 @@ fn set_options(load: &Load<'_>) {
         wanted &= unsafe { known() };
     }
     // SAFETY: the context is that of the load.
-    unsafe { api!(RedisModule_SetModuleOptions)(load.ctx, wanted) };
+    unsafe { api!(RedisModule_SetModuleOptions)(load.ctx.as_ptr(), wanted) };
 }
 
 /// Makes the category, unless it is there: a category outlives the module that made it.
@@ -190,7 +155,7 @@ fn add_category(load: &Load<'_>) {
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(add) = unsafe { optional::RedisModule_AddACLCategory } {
         // SAFETY: the context is that of the load; the server copies the string.
-        unsafe { add(load.ctx, CATEGORY.as_ptr()) };
+        unsafe { add(load.ctx.as_ptr(), CATEGORY.as_ptr()) };
     }
 }
 
@@ -206,7 +171,7 @@ pub(crate) fn register<C: Command>(load: &Load<'_>) -> Result<(), &'static str> 
     // SAFETY: the context is that of the load; the server copies the strings.
     let created = unsafe {
         api!(RedisModule_CreateCommand)(
-            load.ctx,
+            load.ctx.as_ptr(),
             spec.name.as_ptr(),
             Some(handle::<C>),
             spec.flags.as_ptr(),
@@ -219,7 +184,7 @@ pub(crate) fn register<C: Command>(load: &Load<'_>) -> Result<(), &'static str> 
         return Err("create");
     }
     // SAFETY: as above.
-    let command = unsafe { api!(RedisModule_GetCommand)(load.ctx, spec.name.as_ptr()) };
+    let command = unsafe { api!(RedisModule_GetCommand)(load.ctx.as_ptr(), spec.name.as_ptr()) };
     if command.is_null() {
         return Err("find");
     }

@@ -5,6 +5,7 @@ mod call;
 mod clock;
 mod command_spec;
 mod configuration;
+mod context;
 mod error;
 mod events;
 mod info;

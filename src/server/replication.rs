@@ -74,13 +74,13 @@ pub(super) fn has_no_sink(call: &Call<'_>) -> bool {
 /// Counts a change for the save points, if there is no sink.
 pub(super) fn count_change(call: &Call<'_>) {
     // SAFETY: the context is that of the call.
-    unsafe { api!(RedisModule_ReplicateVerbatim)(call.ctx) };
+    unsafe { api!(RedisModule_ReplicateVerbatim)(call.ctx.as_ptr()) };
 }
 
 #[cold]
 fn ask(call: &Call<'_>) -> bool {
     // SAFETY: the context is that of the call.
-    let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx) };
+    let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx.as_ptr()) };
     let none = flags & HAS_SINK == 0 && no_replicas(call);
     let known = if none { NONE } else { MAYBE };
     SINKS.store(known, Ordering::Relaxed);
@@ -89,8 +89,7 @@ fn ask(call: &Call<'_>) -> bool {
 
 /// Whether the server says that it has no replicas, and no backlog for replicas that come back.
 fn no_replicas(call: &Call<'_>) -> bool {
-    // SAFETY: the context is that of the call, which outlives the section.
-    let info = unsafe { ServerInfo::section(call.ctx, c"replication") };
+    let info = ServerInfo::section(call.ctx, c"replication");
     [c"connected_slaves", c"repl_backlog_active"]
         .iter()
         .all(|field| info.number(field) == Some(0))

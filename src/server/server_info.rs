@@ -6,22 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis_module::raw;
 
 use super::api::api;
+use super::context::Context;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
 
 /// A section of `INFO`.
 #[derive(Debug)]
-pub(super) struct ServerInfo {
-    ctx: *mut raw::RedisModuleCtx,
+pub(super) struct ServerInfo<'a> {
+    ctx: Context<'a>,
     info: *mut raw::RedisModuleServerInfoData,
 }
 
-impl ServerInfo {
-    /// # Safety
-    /// The context is that of a call that outlives the section.
-    pub(super) unsafe fn section(ctx: *mut raw::RedisModuleCtx, name: &CStr) -> Self {
-        // SAFETY: the caller promises it; the server copies the string.
-        let info = unsafe { api!(RedisModule_GetServerInfo)(ctx, name.as_ptr()) };
+impl<'a> ServerInfo<'a> {
+    /// The section of this name, as it is now.
+    pub(super) fn section(ctx: Context<'a>, name: &CStr) -> Self {
+        // SAFETY: the context is alive; the server copies the string.
+        let info = unsafe { api!(RedisModule_GetServerInfo)(ctx.as_ptr(), name.as_ptr()) };
         Self { ctx, info }
     }
 
@@ -47,10 +47,10 @@ impl ServerInfo {
     }
 }
 
-impl Drop for ServerInfo {
+impl Drop for ServerInfo<'_> {
     fn drop(&mut self) {
         // SAFETY: made by `section`, and not used afterwards.
-        unsafe { api!(RedisModule_FreeServerInfo)(self.ctx, self.info) };
+        unsafe { api!(RedisModule_FreeServerInfo)(self.ctx.as_ptr(), self.info) };
     }
 }
 
@@ -67,12 +67,8 @@ pub(super) fn databases_are_guarded() -> bool {
 
 /// Whether the server looks up all commands that came in one piece before it carries out the first, as Valkey 9.1 does;
 /// servers that are newer than those that this module is tested on are taken to do so.
-///
-/// # Safety
-/// The context is that of a call that has not returned yet.
-pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
-    // SAFETY: the caller promises it.
-    if let Some(valkey) = unsafe { valkey_version(ctx) } {
+pub(super) fn looks_ahead(ctx: Context<'_>) -> bool {
+    if let Some(valkey) = valkey_version(ctx) {
         return valkey >= (9, 0);
     }
     // SAFETY: takes nothing and returns an integer: a byte each for major, minor and patch version.
@@ -80,12 +76,8 @@ pub(super) unsafe fn looks_ahead(ctx: *mut raw::RedisModuleCtx) -> bool {
 }
 
 /// Major and minor version of Valkey; `None` if the server is another one.
-///
-/// # Safety
-/// The context is that of a call that has not returned yet.
-pub(super) unsafe fn valkey_version(ctx: *mut raw::RedisModuleCtx) -> Option<(u32, u32)> {
-    // SAFETY: the caller promises it.
-    let info = unsafe { ServerInfo::section(ctx, c"server") };
+pub(super) fn valkey_version(ctx: Context<'_>) -> Option<(u32, u32)> {
+    let info = ServerInfo::section(ctx, c"server");
     let mut numbers = info.text(c"valkey_version")?.split('.');
     let mut next = || numbers.next().and_then(|number| number.parse().ok());
     Some((next().unwrap_or(0), next().unwrap_or(0)))

@@ -16,6 +16,7 @@
 
 use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::{ptr, slice};
@@ -24,6 +25,7 @@ use redis_module::raw;
 
 use super::Load;
 use super::api::{api, optional};
+use super::context::Context;
 use super::server_info::{self, ServerInfo};
 
 /// How many commands the server had carried out when it loaded the module. As long as there are no more, the load is
@@ -47,16 +49,11 @@ const INSTEAD: &str =
 
 /// The load is at its end.
 pub(super) fn begin(load: &Load<'_>) {
-    // SAFETY: the context is that of the load.
-    let commands = unsafe { commands_processed(load.ctx) };
-    COMMANDS_AT_LOAD.store(commands, Ordering::Relaxed);
+    COMMANDS_AT_LOAD.store(commands_processed(load.ctx), Ordering::Relaxed);
 }
 
-/// # Safety
-/// The context is that of a call that has not returned yet.
-unsafe fn commands_processed(ctx: *mut raw::RedisModuleCtx) -> u64 {
-    // SAFETY: the caller promises it.
-    let stats = unsafe { ServerInfo::section(ctx, c"stats") };
+fn commands_processed(ctx: Context<'_>) -> u64 {
+    let stats = ServerInfo::section(ctx, c"stats");
     stats.number(c"total_commands_processed").unwrap_or(0)
 }
 
@@ -93,28 +90,18 @@ pub(super) unsafe fn on_configuration(change: *const raw::RedisModuleConfigChang
 }
 
 /// Why the module must not go now; `None` if it may.
-///
-/// # Safety
-/// The context is that of an unload.
-pub(super) unsafe fn objection(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
-    // SAFETY: the caller promises it.
-    let commands = unsafe { commands_processed(ctx) };
+pub(super) fn objection(ctx: Context<'_>) -> Option<String> {
+    let commands = commands_processed(ctx);
     if ENDING.load(Ordering::Relaxed) || commands == COMMANDS_AT_LOAD.load(Ordering::Relaxed) {
         return None;
     }
-    // SAFETY: the caller promises it.
-    let objection = unsafe { threads_work(ctx) };
-    // SAFETY: the caller promises it.
-    let objection = objection.or_else(|| unsafe { requests_wait(ctx) });
-    // SAFETY: the caller promises it.
-    objection.or_else(|| unsafe { users_need_it(ctx) })
+    threads_work(ctx)
+        .or_else(|| requests_wait(ctx))
+        .or_else(|| users_need_it(ctx))
 }
 
-/// # Safety
-/// The context is that of an unload.
-unsafe fn threads_work(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
-    // SAFETY: the context is alive.
-    let reply = unsafe { Reply::to(ctx, c"CONFIG", c"GET", Some(c"io-threads")) };
+fn threads_work(ctx: Context<'_>) -> Option<String> {
+    let reply = Reply::to(ctx, c"CONFIG", c"GET", Some(c"io-threads"));
     let threads = reply.and_then(|reply| reply.texts().nth(1)?.parse::<u32>().ok());
     match threads {
         Some(1) if TICKS_TO_WAIT.load(Ordering::Relaxed) == 0 => None,
@@ -128,18 +115,14 @@ unsafe fn threads_work(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
     }
 }
 
-/// # Safety
-/// The context is that of an unload.
-unsafe fn requests_wait(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
-    // SAFETY: the context is alive.
-    let reply = unsafe { Reply::to(ctx, c"CLIENT", c"LIST", None) };
+fn requests_wait(ctx: Context<'_>) -> Option<String> {
+    let reply = Reply::to(ctx, c"CLIENT", c"LIST", None);
     let Some(clients) = reply.as_ref().and_then(|reply| reply.texts().next()) else {
         return Some(format!(
             "CLIENT LIST tells nothing here about requests that wait. {INSTEAD}"
         ));
     };
-    // SAFETY: the context is alive.
-    let ahead = unsafe { server_info::looks_ahead(ctx) };
+    let ahead = server_info::looks_ahead(ctx);
     let client = clients
         .lines()
         .find(|client| holds_a_command(client, ahead))?;
@@ -176,13 +159,10 @@ fn is_ours(command: &str) -> bool {
     command.starts_with("rl.") || command == "cl.throttle"
 }
 
-/// # Safety
-/// The context is that of an unload.
-unsafe fn users_need_it(ctx: *mut raw::RedisModuleCtx) -> Option<String> {
+fn users_need_it(ctx: Context<'_>) -> Option<String> {
     // SAFETY: the table is written while the module loads and never afterwards.
     unsafe { optional::RedisModule_SetCommandACLCategories }?;
-    // SAFETY: the context is alive.
-    let rules = unsafe { Reply::to(ctx, c"ACL", c"LIST", None) }?;
+    let rules = Reply::to(ctx, c"ACL", c"LIST", None)?;
     rules.texts().any(|user| names_ours(&user)).then(|| {
         "the rules of a user name its commands, and this server would end. Give users +@ratelimit instead".into()
     })
@@ -198,15 +178,15 @@ fn names_ours(rules: &str) -> bool {
 
 /// The reply of a command that the module has called.
 #[derive(Debug)]
-struct Reply(NonNull<raw::RedisModuleCallReply>);
+struct Reply<'a> {
+    reply: NonNull<raw::RedisModuleCallReply>,
+    context: PhantomData<Context<'a>>,
+}
 
-impl Reply {
+impl<'a> Reply<'a> {
     /// Calls a command with one or two arguments; `None` if the server does not have it, as after `rename-command`.
-    ///
-    /// # Safety
-    /// The context is that of a call that outlives the reply.
-    unsafe fn to(
-        ctx: *mut raw::RedisModuleCtx,
+    fn to(
+        ctx: Context<'a>,
         command: &CStr,
         argument: &CStr,
         second: Option<&CStr>,
@@ -216,19 +196,22 @@ impl Reply {
         // SAFETY: the context is alive; the format names what follows, one or two C strings, which the server copies.
         let reply = unsafe {
             api!(RedisModule_Call)(
-                ctx,
+                ctx.as_ptr(),
                 command.as_ptr(),
                 format.as_ptr(),
                 argument.as_ptr(),
                 second,
             )
         };
-        NonNull::new(reply).map(Self)
+        Some(Self {
+            reply: NonNull::new(reply)?,
+            context: PhantomData,
+        })
     }
 
     /// The text that it is, or the texts that it is a list of.
     fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let whole = self.0.as_ptr();
+        let whole = self.reply.as_ptr();
         // SAFETY: the reply is alive; a text has no elements.
         let element = move |at| unsafe { api!(RedisModule_CallReplyArrayElement)(whole, at) };
         // SAFETY: as above.
@@ -250,10 +233,10 @@ impl Reply {
     }
 }
 
-impl Drop for Reply {
+impl Drop for Reply<'_> {
     fn drop(&mut self) {
         // SAFETY: the reply is ours, and not used afterwards.
-        unsafe { api!(RedisModule_FreeCallReply)(self.0.as_ptr()) };
+        unsafe { api!(RedisModule_FreeCallReply)(self.reply.as_ptr()) };
     }
 }
 

@@ -23,15 +23,15 @@ impl<'a> User<'a> {
         // A script runs as its caller, but not as a client that has a number. Anywhere else the number is the safe way:
         // servers up to Redis 8.0 crash when they are asked for the name of a user that is not there.
         // SAFETY: the context is that of this call.
-        let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx) };
+        let flags = unsafe { api!(RedisModule_GetContextFlags)(call.ctx.as_ptr()) };
         let name = if flags & IN_A_SCRIPT == 0 {
             // SAFETY: as above.
-            let client = unsafe { api!(RedisModule_GetClientId)(call.ctx) };
+            let client = unsafe { api!(RedisModule_GetClientId)(call.ctx.as_ptr()) };
             // SAFETY: as above; a client that is not there is answered with null.
-            unsafe { api!(RedisModule_GetClientUserNameById)(call.ctx, client) }
+            unsafe { api!(RedisModule_GetClientUserNameById)(call.ctx.as_ptr(), client) }
         } else {
             // SAFETY: as above; a script's client has a user.
-            unsafe { api!(RedisModule_GetCurrentUserName)(call.ctx) }
+            unsafe { api!(RedisModule_GetCurrentUserName)(call.ctx.as_ptr()) }
         };
         if name.is_null() {
             return None;
@@ -39,7 +39,7 @@ impl<'a> User<'a> {
         // SAFETY: the name was just made; it is freed below.
         let handle = unsafe { api!(RedisModule_GetModuleUserFromUserName)(name) };
         // SAFETY: made above, and not used afterwards.
-        unsafe { api!(RedisModule_FreeString)(call.ctx, name) };
+        unsafe { api!(RedisModule_FreeString)(call.ctx.as_ptr(), name) };
         (!handle.is_null()).then_some(Self { call, handle })
     }
 
@@ -63,7 +63,7 @@ impl<'a> User<'a> {
             matches!(rule, b"~*" | b"%R~*")
         });
         // SAFETY: made above, and not used afterwards.
-        unsafe { api!(RedisModule_FreeString)(self.call.ctx, rules) };
+        unsafe { api!(RedisModule_FreeString)(self.call.ctx.as_ptr(), rules) };
         found
     }
 
@@ -71,7 +71,11 @@ impl<'a> User<'a> {
     pub(crate) fn may_read(&self, key: &[u8]) -> bool {
         // SAFETY: the server copies the bytes.
         let name = unsafe {
-            api!(RedisModule_CreateString)(self.call.ctx, key.as_ptr().cast::<c_char>(), key.len())
+            api!(RedisModule_CreateString)(
+                self.call.ctx.as_ptr(),
+                key.as_ptr().cast::<c_char>(),
+                key.len(),
+            )
         };
         // SAFETY: user and name are alive.
         let allowed = unsafe {
@@ -82,7 +86,7 @@ impl<'a> User<'a> {
             )
         };
         // SAFETY: made above, and not used afterwards.
-        unsafe { api!(RedisModule_FreeString)(self.call.ctx, name) };
+        unsafe { api!(RedisModule_FreeString)(self.call.ctx.as_ptr(), name) };
         allowed == raw::REDISMODULE_OK as c_int
     }
 }
