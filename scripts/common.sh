@@ -51,7 +51,7 @@ empty_results() {
 record() {
     local file inside=
     say "$1 $2${3:+: $3}"
-    file=$(mktemp "$results/XXXXXX.xml")
+    file=$(mktemp "${results:?}/XXXXXX.xml")
     case $1 in
         FAILED) inside='<failure/>' ;;
         skipped) inside="<skipped message=\"${3:-}\"/>" ;;
