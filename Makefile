@@ -36,7 +36,7 @@ test-container: ## Build the image and test it: every command in a container, th
 bench-instructions: ## Count instructions and allocations of each command, compare with the baseline (UPDATE=1 to write it)
 	@scripts/bench-instructions
 
-lint: ## Check formatting, clippy and rustdoc, with warnings as errors, Python with ruff and mypy, shell with shellcheck, and links in documents
+lint: ## Check formatting, clippy and rustdoc, with warnings as errors, crates, Python, shell, and links in documents
 	@scripts/lint
 
 bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, SERVERS=, PEER_MODULE=)
