@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-long test-python test-matrix test-container bench-instructions lint bench plots build dist test-dist clean
+.PHONY: help image run demo test test-long test-python test-matrix test-container bench-instructions lint bench plots build dist test-dist release clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -57,6 +57,9 @@ dist: ## Make packages in dist/: an archive for Linux, and a package for Debian 
 
 test-dist: ## Make the packages, and install, load, upgrade and remove them on Debian's own servers, in systems of their own (root)
 	@scripts/test-dist
+
+release: ## Make a release of what is checked out: VERSION=x.y.z; commits and tags, publishes nothing
+	@scripts/release $(VERSION)
 
 clean: ## Remove what was built
 	cargo clean

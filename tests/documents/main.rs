@@ -9,6 +9,7 @@ mod demo;
 #[path = "../server/harness/mod.rs"]
 mod harness;
 mod pictures;
+mod release;
 mod sizing;
 mod troubleshooting;
 mod users;
