@@ -30,7 +30,8 @@ virtual_environment() {
     flock 9
     wanted=$(python3 --version && cat "$2")
     if [ "$(cat "$1/requirements" 2>/dev/null)" != "$wanted" ]; then
-        say "Making the virtual environment $1."
+        say "Installing Python packages from PyPI into $1, those of $2:"
+        sed -n '1s/^# /  /p' "$2"
         python3 -m venv --clear "$1"
         "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
         printf '%s\n' "$wanted" >"$1/requirements"
