@@ -9,8 +9,11 @@
 //! - if they wait for the end of a pause, or to be retried after one (Redis 7.2, Valkey 7.2 and later);
 //! - behind a command that blocks, if the server looks up all that came in one piece (Valkey 9.1).
 //!
-//! So the module does not go while there are such requests. The first three rules hold on all
-//! servers; the last only on those that look ahead, since clients that block are common.
+//! A server also keeps, for each client, the command that it has sent last, and `CLIENT LIST` reads its name (all
+//! servers). If that command is gone and its memory has been taken by something else, the server crashes.
+//!
+//! So the module does not go while there are such requests or clients. All rules hold on all servers but that about
+//! blocked clients, which are common: it holds only if the server looks ahead.
 //!
 //! Nor does it go if users have rules that name its commands, and the server would end by an assertion.
 
@@ -96,7 +99,7 @@ pub(super) fn objection(ctx: Context<'_>) -> Option<String> {
         return None;
     }
     threads_work(ctx)
-        .or_else(|| requests_wait(ctx))
+        .or_else(|| clients_hold_commands(ctx))
         .or_else(|| users_need_it(ctx))
 }
 
@@ -115,7 +118,7 @@ fn threads_work(ctx: Context<'_>) -> Option<String> {
     }
 }
 
-fn requests_wait(ctx: Context<'_>) -> Option<String> {
+fn clients_hold_commands(ctx: Context<'_>) -> Option<String> {
     let reply = Reply::to(ctx, c"CLIENT", c"LIST", None);
     let Some(clients) = reply.as_ref().and_then(|reply| reply.texts().next()) else {
         return Some(format!(
@@ -123,18 +126,25 @@ fn requests_wait(ctx: Context<'_>) -> Option<String> {
         ));
     };
     let ahead = server_info::looks_ahead(ctx);
-    let client = clients
-        .lines()
-        .find(|client| holds_a_command(client, ahead))?;
-    let id = field(client, "id");
+    let id_of = |holds: &dyn Fn(&str) -> bool| {
+        let client = clients.lines().find(|client| holds(client))?;
+        Some(field(client, "id"))
+    };
+    if let Some(id) = id_of(&|client| waits_with_requests(client, ahead)) {
+        return Some(format!(
+            "the client with id={id} waits with requests, in a transaction or blocked. Try again when it does not"
+        ));
+    }
+    let id = id_of(&|client| is_ours(field(client, "cmd")))?;
     Some(format!(
-        "the client with id={id} waits with requests, in a transaction or blocked. Try again when it does not"
+        "the last command of the client with id={id} is one of its own, and CLIENT LIST would read what is gone. \
+         Disconnect clients first, in the same transaction: CLIENT KILL TYPE normal"
     ))
 }
 
 /// Whether a client, as `CLIENT LIST` shows it, may hold a command that was looked up and not carried out. `ahead`:
 /// whether the server looks up what comes behind a command that blocks.
-fn holds_a_command(client: &str, ahead: bool) -> bool {
+fn waits_with_requests(client: &str, ahead: bool) -> bool {
     let flags = field(client, "flags");
     let last = field(client, "cmd");
     let is_blocked = flags.contains('b');
@@ -242,11 +252,11 @@ impl Drop for Reply<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{holds_a_command, names_ours};
+    use super::{names_ours, waits_with_requests};
 
     #[test]
-    fn a_client_holds_a_command_in_an_open_transaction_or_when_it_has_to_wait() {
-        for (client, holds, ahead) in [
+    fn a_client_waits_with_requests_in_an_open_transaction_or_when_it_is_held_up() {
+        for (client, waits, ahead) in [
             ("flags=N multi=-1 cmd=rl.check", false, false),
             ("flags=N multi=0 cmd=rl.check", false, false),
             ("flags=x multi=0 cmd=multi", false, false),
@@ -262,8 +272,8 @@ mod tests {
             ("flags=b multi=-1 cmd=blpop", false, true),
         ] {
             let client = format!("id=7 addr=/a b/s:0 name= {client} user=default");
-            assert_eq!(holds_a_command(&client, false), holds, "{client}");
-            assert_eq!(holds_a_command(&client, true), ahead, "{client}");
+            assert_eq!(waits_with_requests(&client, false), waits, "{client}");
+            assert_eq!(waits_with_requests(&client, true), ahead, "{client}");
         }
     }
 

@@ -259,7 +259,7 @@ impl Server {
     }
 
     /// Where it listens, as clients are told; none while it starts.
-    fn url(&self) -> Option<String> {
+    pub fn url(&self) -> Option<String> {
         match &self.container {
             Some(container) => Some(format!("redis://127.0.0.1:{}/", container.port()?)),
             None => Some(format!("unix://{}", self.socket.display())),
@@ -447,6 +447,47 @@ fn compile(source: &str) -> PathBuf {
         fs::rename(&compiled, &library).unwrap();
     }
     library
+}
+
+/// A connection to a server that may disconnect its clients just now.
+pub fn connect_again(url: &str) -> Connection {
+    eventually("a connection", || {
+        Client::open(url).unwrap().get_connection().ok()
+    })
+}
+
+/// Disconnects the other clients in the transaction of [`exchange_after`], so that none has a command of the module as its
+/// last one.
+pub const DISCONNECT: &[&str] = &["CLIENT KILL TYPE normal"];
+
+/// Replaces the module by another build, as one step, in one transaction with the commands before it. On failure, what the
+/// server says of each half.
+pub fn exchange_after(
+    client: &mut Connection,
+    before: &[&str],
+    library: &Path,
+) -> Result<(), [String; 2]> {
+    client.ask("MULTI");
+    for line in before {
+        client.ask(line);
+    }
+    client.ask("MODULE UNLOAD ratelimit");
+    client.ask(&format!("MODULE LOAD {}", library.display()));
+    let Value::Array(mut replies) = client.ask("EXEC") else {
+        panic!("no transaction");
+    };
+    match <[Value; 2]>::try_from(replies.split_off(before.len())).unwrap() {
+        [Value::Okay, Value::Okay] => Ok(()),
+        [Value::ServerError(unload), Value::ServerError(load)] => {
+            Err([unload, load].map(|error| error.details().unwrap_or_default().to_owned()))
+        }
+        replies => panic!("half an exchange: {replies:?}"),
+    }
+}
+
+/// Disconnects the other clients and replaces the module by another build, as one step.
+pub fn exchange(client: &mut Connection, library: &Path) {
+    exchange_after(client, DISCONNECT, library).unwrap();
 }
 
 /// What a server has appended to its append-only file since the last rewrite.

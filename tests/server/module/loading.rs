@@ -1,6 +1,6 @@
 //! Loading and unloading the module.
 
-use crate::harness::{Ask, Server, Setup, module};
+use crate::harness::{Ask, Server, Setup, exchange, module};
 use redis::Value;
 
 /// A server that may load and unload modules while it runs.
@@ -32,13 +32,7 @@ fn limits_survive_an_upgrade_without_a_restart() {
     let mut client = server.connect();
     client.decide("RL.CHECK k 1 1h");
     client.decide("RL.GCRA g 1 1h");
-    client.ask("MULTI");
-    client.ask("MODULE UNLOAD ratelimit");
-    client.ask(&format!("MODULE LOAD {}", module().display()));
-    let Value::Array(replies) = client.ask("EXEC") else {
-        panic!("no transaction");
-    };
-    assert_eq!(replies, [Value::Okay, Value::Okay]);
+    exchange(&mut client, &module());
     assert_eq!(client.decide("RL.CHECK k 1 1h")[0], 0);
     assert_eq!(client.decide("RL.GCRA g 1 1h")[0], 0);
 }
@@ -99,11 +93,7 @@ fn a_hundred_exchanges_take_no_memory_of_the_server() {
     let mut client = server.connect();
     let mut used_after_fifty_more = || -> i64 {
         for _ in 0..50 {
-            client.ask("MULTI");
-            client.ask("MODULE UNLOAD ratelimit");
-            client.ask(&format!("MODULE LOAD {}", module().display()));
-            let replies = client.ask("EXEC");
-            assert_eq!(replies, Value::Array(vec![Value::Okay, Value::Okay]));
+            exchange(&mut client, &module());
         }
         let used = crate::harness::nodes::info(&mut client, "used_memory").unwrap();
         used.parse().unwrap()

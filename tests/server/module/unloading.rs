@@ -1,7 +1,8 @@
 //! The module does not let itself be unloaded while the server holds requests by its commands, which the server would
 //! carry out afterwards with what is in the memory of a command that is gone.
 
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -10,8 +11,11 @@ use crate::harness::features::{
     IO_THREADS_WHILE_IT_RUNS, LOOKING_UP_WHAT_FOLLOWS, REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME,
 };
 use crate::harness::nodes::info;
-use crate::harness::{Ask, Server, Setup, copy_module, eventually, module};
-use redis::{Connection, Value};
+use crate::harness::{
+    Ask, DISCONNECT, Server, Setup, connect_again, copy_module, eventually, exchange,
+    exchange_after, module,
+};
+use redis::{Connection, ConnectionLike, Value};
 
 const LIMIT: i64 = 4_000_000_000;
 
@@ -27,27 +31,10 @@ fn threaded() -> Setup {
     setup.arguments(["--io-threads-do-reads", "yes"])
 }
 
-/// Replaces the module by another build of it, as one step. On failure, what the server says of each half.
-fn exchange(client: &mut Connection, library: &Path) -> Result<(), [String; 2]> {
-    client.ask("MULTI");
-    client.ask("MODULE UNLOAD ratelimit");
-    client.ask(&format!("MODULE LOAD {}", library.display()));
-    let Value::Array(replies) = client.ask("EXEC") else {
-        panic!("no transaction");
-    };
-    match <[Value; 2]>::try_from(replies).unwrap() {
-        [Value::Okay, Value::Okay] => Ok(()),
-        [Value::ServerError(unload), Value::ServerError(load)] => {
-            Err([unload, load].map(|error| error.details().unwrap_or_default().to_owned()))
-        }
-        replies => panic!("half an exchange: {replies:?}"),
-    }
-}
-
 /// Exchanges the module, which it must not allow; the reason in the log.
 fn exchange_expecting_refusal(server: &Server, client: &mut Connection) -> String {
     let before = server.log().len();
-    let [unload, load] = exchange(client, &another_build(server)).unwrap_err();
+    let [unload, load] = exchange_after(client, &[], &another_build(server)).unwrap_err();
     assert!(unload.contains("unloading module"), "{unload}");
     assert!(load.contains("loading the extension"), "{load}");
     let log = server.log().split_off(before);
@@ -68,32 +55,47 @@ fn another_build(server: &Server) -> PathBuf {
     path
 }
 
-/// Clients that send nothing but `RL.CHECK`, many at once, and look at each reply.
+/// How many requests a client of [`Traffic`] sends at once.
+const AT_ONCE: i64 = 16;
+
+/// Clients that send nothing but `RL.CHECK`, many at once, look at each reply, and connect again if they are disconnected.
 struct Traffic {
     stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<i64>>,
+    clients: Vec<JoinHandle<RangeInclusive<i64>>>,
 }
 
 impl Traffic {
     fn start(server: &Server) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let client = |number| {
-            let (mut client, stop) = (server.connect(), stop.clone());
+            let (url, stop) = (server.url().unwrap(), stop.clone());
             std::thread::spawn(move || {
+                let mut client = connect_again(&url);
                 let mut pipeline = redis::pipe();
-                for _ in 0..16 {
+                for _ in 0..AT_ONCE {
                     let check = pipeline.cmd("RL.CHECK").arg(format!("k{number}"));
                     check.arg(LIMIT).arg("1h");
                 }
-                let mut granted = 0;
+                // What is left, as far as replies tell: those of a connection that has ended are lost.
+                let mut left = LIMIT..=LIMIT;
                 while !stop.load(Ordering::Relaxed) {
-                    let replies: Vec<[i64; 5]> = pipeline.query(&mut client).unwrap();
-                    for reply in replies {
-                        granted += 1;
-                        assert_eq!(reply[..3], [1, LIMIT, LIMIT - granted], "{reply:?}");
+                    match pipeline.query::<Vec<[i64; 5]>>(&mut client) {
+                        Ok(replies) => {
+                            for reply in replies {
+                                let next = left.start() - 1..=left.end() - 1;
+                                assert_eq!(reply[..2], [1, LIMIT], "{reply:?}");
+                                assert!(next.contains(&reply[2]), "{reply:?}, not {next:?}");
+                                left = reply[2]..=reply[2];
+                            }
+                        }
+                        Err(error) => {
+                            assert!(error.is_io_error(), "{error}");
+                            left = left.start() - AT_ONCE..=*left.end();
+                            client = connect_again(&url);
+                        }
                     }
                 }
-                granted
+                left
             })
         };
         let clients = (0..12).map(client).collect();
@@ -104,9 +106,9 @@ impl Traffic {
     fn end(self, client: &mut Connection) {
         self.stop.store(true, Ordering::Relaxed);
         for (number, thread) in self.clients.into_iter().enumerate() {
-            let granted = thread.join().unwrap();
+            let expected = thread.join().unwrap();
             let left = client.decide(&format!("RL.PEEK k{number}"))[2];
-            assert_eq!(left, LIMIT - granted);
+            assert!(expected.contains(&left), "{left}, not {expected:?}");
         }
     }
 }
@@ -166,7 +168,7 @@ fn if_io_threads_can_be_ended_the_module_can_be_exchanged_afterwards() {
         wait_for_threads_to_read(&mut client);
         threads(&mut client, "1");
         eventually("an exchange", || {
-            exchange(&mut client, &another_build(&server)).ok()
+            exchange_after(&mut client, DISCONNECT, &another_build(&server)).ok()
         });
         threads(&mut client, "4");
     }
@@ -230,7 +232,7 @@ fn the_module_stays_while_a_transaction_is_open_and_its_requests_are_what_they_w
     let mut other = server.connect();
     // Nothing is in it yet.
     other.ask("MULTI");
-    exchange(&mut client, &another_build(&server)).unwrap();
+    exchange_after(&mut client, &[], &another_build(&server)).unwrap();
     for request in ["RL.CHECK k 5 1h", "RL.GCRA g 5 1h", "RL.CHECK k 5 1h"] {
         other.ask(request);
     }
@@ -240,7 +242,7 @@ fn the_module_stays_while_a_transaction_is_open_and_its_requests_are_what_they_w
     let replies: Vec<[i64; 5]> = redis::from_redis_value(other.ask("EXEC")).unwrap();
     let remaining: Vec<_> = replies.iter().map(|row| row[2]).collect();
     assert_eq!(remaining, [4, 4, 3]);
-    exchange(&mut client, &another_build(&server)).unwrap();
+    exchange_after(&mut client, &[], &another_build(&server)).unwrap();
     assert_eq!(other.decide("RL.CHECK k 5 1h")[2], 2);
 }
 
@@ -250,7 +252,7 @@ fn the_module_stays_while_clients_are_paused_and_their_requests_are_what_they_we
     let mut client = server.connect();
     client.ask("CLIENT PAUSE 1000000 WRITE");
     // Nobody waits yet.
-    exchange(&mut client, &another_build(&server)).unwrap();
+    exchange_after(&mut client, &[], &another_build(&server)).unwrap();
     let requests = [
         &["RL.CHECK k 5 1h"] as &[_],
         &["RL.GCRA g 5 1h"],
@@ -287,7 +289,7 @@ fn the_module_stays_while_clients_are_paused_and_their_requests_are_what_they_we
         panic!("no transaction");
     };
     assert_eq!(decision(transaction[0].clone()), [1, 5, 4, 0, hour]);
-    exchange(&mut client, &another_build(&server)).unwrap();
+    exchange(&mut client, &another_build(&server));
 }
 
 /// A client that waits for an element of the list `l`, and has sent a request behind that.
@@ -321,7 +323,7 @@ fn if_the_server_looks_ahead_the_module_stays_while_clients_are_blocked() {
     let replies = blocked.join().unwrap();
     let decision: [i64; 5] = redis::from_redis_value(replies[1].clone()).unwrap();
     assert_eq!(decision[2], 4);
-    exchange(&mut client, &another_build(&server)).unwrap();
+    exchange(&mut client, &another_build(&server));
 }
 
 #[test]
@@ -332,11 +334,43 @@ fn if_it_does_not_the_module_goes_while_clients_are_blocked() {
     let server = open().start();
     let mut client = server.connect();
     let blocked = blocked_client(&server, &mut client);
-    exchange(&mut client, &another_build(&server)).unwrap();
+    exchange_after(&mut client, &[], &another_build(&server)).unwrap();
     client.ask("LPUSH l 1");
     let replies = blocked.join().unwrap();
     let decision: [i64; 5] = redis::from_redis_value(replies[1].clone()).unwrap();
     assert_eq!(decision[2], 4);
+}
+
+#[test]
+fn the_module_stays_while_its_command_is_the_last_one_of_a_client() {
+    let server = open().start();
+    let mut client = server.connect();
+    let mut others: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    for other in &mut others {
+        other.decide("RL.CHECK k 50 1h");
+    }
+    let reason = exchange_expecting_refusal(&server, &mut client);
+    assert!(reason.contains("CLIENT KILL TYPE normal"), "{reason}");
+    client.refused("MODULE UNLOAD ratelimit");
+    // They have sent something else since.
+    for other in &mut others {
+        other.ask("PING");
+    }
+    exchange_after(&mut client, &[], &another_build(&server)).unwrap();
+    for other in &mut others {
+        assert_eq!(other.decide("RL.CHECK k 50 1h")[0], 1);
+    }
+    exchange(&mut client, &another_build(&server));
+    assert!(others.iter_mut().all(|other| !other.check_connection()));
+    client.ask("MODULE UNLOAD ratelimit");
+    // Where its commands were, there is something else now.
+    for size in 1..900 {
+        let value = vec![0xff; size];
+        client.ask_bytes(&[b"SADD", b"s", &value]).unwrap();
+        client.ask_bytes(&[b"SET", &value, &value]).unwrap();
+    }
+    client.ask("CLIENT LIST");
+    client.ask("PING");
 }
 
 #[test]
@@ -357,6 +391,6 @@ fn a_module_whose_commands_users_have_by_name_stays_loaded() {
         client.ask_bytes(&words).unwrap();
         client.refused("MODULE UNLOAD ratelimit");
         client.ask("ACL DELUSER app");
-        exchange(&mut client, &another_build(&server)).unwrap();
+        exchange(&mut client, &another_build(&server));
     }
 }

@@ -15,7 +15,7 @@ use crate::harness::features::{FULL_SYNC_ON_TWO_CONNECTIONS, MIGRATION_OF_SLOTS,
 use crate::harness::nodes::{Cluster, Node, SLOTS, id, info, slot};
 use crate::harness::traffic::Traffic;
 use crate::harness::{
-    Ask, Server, Setup, aof_bytes, eventually, everything, module, other_module, random,
+    Ask, Server, Setup, aof_bytes, eventually, everything, exchange, module, other_module, random,
 };
 use redis::{Connection, ConnectionLike, Value};
 
@@ -615,15 +615,6 @@ fn a_server_that_starts_again_with_its_backlog_goes_on_with_its_replica() {
     assert_replicated(&primary, &replica);
 }
 
-/// Replaces the module, as one step.
-fn reload(client: &mut Connection) {
-    client.ask("MULTI");
-    client.ask("MODULE UNLOAD ratelimit");
-    client.ask(&format!("MODULE LOAD {}", module().display()));
-    let replies = client.ask("EXEC");
-    assert_eq!(replies, Value::Array(vec![Value::Okay, Value::Okay]));
-}
-
 #[test]
 fn the_module_may_come_and_go_with_replicas_and_without() {
     let primary = Node::start_with(|| {
@@ -636,15 +627,21 @@ fn the_module_may_come_and_go_with_replicas_and_without() {
     attach(&replicas[0], &primary);
     replicas[0].wait_for_link();
     client.ask(&format!("MODULE LOAD {}", module().display()));
-    let traffic = Traffic::start_in_any_way(&primary);
-    traffic.go_on_for(50);
-    reload(&mut client);
-    traffic.go_on_for(50);
+    // It ends with each exchange, which disconnects the clients.
+    let traffic = || {
+        let traffic = Traffic::start_in_any_way(&primary);
+        traffic.go_on_for(50);
+        traffic
+    };
+    let going = traffic();
+    exchange(&mut client, &module());
+    going.stop();
+    let going = traffic();
     attach(&replicas[1], &primary);
-    reload(&mut client);
+    exchange(&mut client, &module());
+    going.stop();
     replicas[1].wait_for_link();
-    traffic.go_on_for(50);
-    traffic.stop();
+    traffic().stop();
     for replica in &replicas {
         assert_replicated(&primary, replica);
         replica.connect().ask("REPLICAOF NO ONE");
@@ -652,19 +649,24 @@ fn the_module_may_come_and_go_with_replicas_and_without() {
 
     let alone = start(&[]);
     let mut client = alone.connect();
-    let traffic = Traffic::start_in_any_way(&alone);
-    traffic.go_on_for(50);
-    reload(&mut client);
-    traffic.go_on_for(50);
+    let traffic = || {
+        let traffic = Traffic::start_in_any_way(&alone);
+        traffic.go_on_for(20);
+        traffic
+    };
+    let going = traffic();
+    exchange(&mut client, &module());
+    going.stop();
     for replica in &replicas {
         attach(replica, &alone);
-        traffic.go_on_for(20);
-        reload(&mut client);
+        let going = traffic();
+        exchange(&mut client, &module());
+        going.stop();
     }
     for replica in &replicas {
         replica.wait_for_link();
     }
-    traffic.stop();
+    traffic().stop();
     for replica in &replicas {
         assert_replicated(&alone, replica);
     }
