@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-long test-python test-matrix test-container bench-instructions lint bench plots build dist test-dist release clean
+.PHONY: help image run demo test test-long test-python test-python-matrix test-matrix test-container bench-instructions lint bench plots build dist test-dist release clean
 
 # Where rustup puts cargo, for a shell that has not read its profile since.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -26,6 +26,9 @@ test-long: ## Run the long ones: what a server does to every command alike, and 
 
 test-python: ## Run the tests of integrations/python only
 	@scripts/python test
+
+test-python-matrix: ## Run the tests of its adapters with the oldest releases of what they adapt, of redis-py and Python, and with the newest
+	@scripts/python matrix
 
 test-matrix: ## Run what starts servers on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
 	@scripts/server-matrix $(SERVERS)

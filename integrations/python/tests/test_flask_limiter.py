@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from flask_limiter import ExemptionScope, Limiter, RateLimitExceeded
 from flask_limiter.util import get_remote_address
 from servers import RATE_LIMIT_ONLY, Cluster, Server, eventually
-from test_limits import NAMES, Commands, rl
+from test_limits import NAMES, THEIRS, Commands, rl
 from test_outages import demoted, failed_snapshot, killed, loading, password_changed, password_wanted, paused
 from werkzeug.test import TestResponse
 
@@ -128,7 +128,7 @@ def test_what_can_never_pass_is_told_to_wait_for_a_window(strategy: str | None, 
     client = app.test_client()
     # Strategies of limits do not tell a storage what a test has cost. So the headers of "/deducted" are those of a
     # limit of which nothing is in use.
-    of_theirs = strategy in (None, "fixed-window", "sliding-window-counter")
+    of_theirs = strategy is None or (strategy in THEIRS and strategy != "moving-window")
     for path in ("/cost", "/nothing") if of_theirs else ("/cost", "/deducted", "/nothing"):
         for _ in range(2):
             response = client.get(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from typing import Any
@@ -128,7 +129,10 @@ def test_decorators(uri: str) -> None:
     async def search(request: Request) -> PlainTextResponse:
         return PlainTextResponse("found")
 
-    @limiter.limit("1/hour", exempt_when=lambda request: request.query_params.get("vip") == "yes")
+    exempt = True
+
+    # slowapi before 0.1.10 does not give it the request.
+    @limiter.limit("1/hour", exempt_when=lambda: exempt)
     async def members(request: Request) -> PlainTextResponse:
         return PlainTextResponse("members")
 
@@ -140,12 +144,14 @@ def test_decorators(uri: str) -> None:
     async def account(request: Request) -> PlainTextResponse:
         return PlainTextResponse("account")
 
-    routes = {name: value for name, value in locals().items() if name not in ("uri", "limiter", "shared")}
+    routes = {name: value for name, value in locals().items() if inspect.isfunction(value) and name != "shared"}
     client = client_of(Starlette(routes=[Route(f"/{name}", route) for name, route in routes.items()]), limiter)
     assert codes(client, "/send", 2) + codes(client, "/forward", 2) == [200, 200, 200, 429]
     assert codes(client, "/export?rows=7", 2) + codes(client, "/export?rows=3", 2) == [200, 429, 200, 429]
     assert codes(client, "/search", 3) == [200, 200, 429]
-    assert codes(client, "/members?vip=yes", 3) + codes(client, "/members", 2) == [200, 200, 200, 200, 429]
+    assert codes(client, "/members", 3) == [200, 200, 200]
+    exempt = False
+    assert codes(client, "/members", 2) == [200, 429]
     assert codes(client, "/dynamic", 2) == [200, 429]
     assert [codes(client, f"/account?user={user}", 2) for user in ("ann", "bob", "%7Ba%7D:/")] == [[200, 429]] * 3
     limiter.reset()
@@ -187,7 +193,9 @@ def test_fastapi(uri: str, server: Server) -> None:
 
 def test_keys_and_prefixes(uri: str, server: Server) -> None:
     login_app(uri, key_prefix="shop").get("/login")
-    assert list(server.admin.scan_iter()) == ["rl:limits:LIMITER/shop/testclient//login/3/1/hour"]
+    [key] = server.admin.scan_iter()
+    # The test client has a name, which slowapi before 0.1.10 does not use.
+    assert key in {f"rl:limits:LIMITER/shop/{host}//login/3/1/hour" for host in ("testclient", "127.0.0.1")}
 
 
 def test_with_the_rights_to_limit_and_no_others(start: Callable[..., Any]) -> None:

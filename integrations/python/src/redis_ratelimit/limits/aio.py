@@ -7,7 +7,7 @@ from typing import Any
 
 import redis.asyncio
 from limits import RateLimitItem
-from limits.aio.storage import MovingWindowSupport, SlidingWindowCounterSupport, Storage
+from limits.aio.storage import MovingWindowSupport, Storage
 from limits.aio.strategies import MovingWindowRateLimiter, RateLimiter
 from limits.util import WindowStats
 
@@ -18,6 +18,11 @@ from ..url import STORAGE_SCHEMES
 from .base import StorageBase
 from .naming import GCRA, PREFIX
 from .state import LimitState
+
+try:
+    from limits.aio.storage import SlidingWindowCounterSupport
+except ImportError:  # before limits 4.1
+    SlidingWindowCounterSupport = object  # type: ignore[assignment,misc]
 
 
 class AsyncRateLimitStorage(StorageBase[AsyncRateLimiter], Storage, MovingWindowSupport, SlidingWindowCounterSupport):
@@ -53,7 +58,7 @@ class AsyncRateLimitStorage(StorageBase[AsyncRateLimiter], Storage, MovingWindow
         """As `RateLimitStorage.stats`."""
         return await self._stats(key, limit, expiry)
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+    async def incr(self, key: str, expiry: int, amount: int = 1, elastic_expiry: bool = False) -> int:
         """As `RateLimitStorage.incr`."""
         return await self._incr(key, expiry, amount)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import redis
-from limits.storage import MovingWindowSupport, SlidingWindowCounterSupport, Storage
+from limits.storage import MovingWindowSupport, Storage
 
 from ..client import RateLimiter
 from ..connection import DEFAULT_TIMEOUT
@@ -16,6 +16,11 @@ from ..url import STORAGE_SCHEMES
 from .base import StorageBase
 from .naming import PREFIX
 from .state import LimitState
+
+try:
+    from limits.storage import SlidingWindowCounterSupport
+except ImportError:  # before limits 4.1
+    SlidingWindowCounterSupport = object  # type: ignore[assignment,misc]
 
 
 class RateLimitStorage(StorageBase[RateLimiter], Storage, MovingWindowSupport, SlidingWindowCounterSupport):
@@ -69,11 +74,12 @@ class RateLimitStorage(StorageBase[RateLimiter], Storage, MovingWindowSupport, S
         """Return what the last hit or look has told, if it is fresh; else look."""
         return run(self._stats(key, limit, expiry))
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+    def incr(self, key: str, expiry: int, amount: int = 1, elastic_expiry: bool = False) -> int:
         """Hit the limit that is part of the key, and return the units in use; above the limit if denied.
 
         What is denied is not counted. If the key is none of `limits.RateLimitItem.key_for`, there is no limit in it,
-        and everything counts that was hit within `expiry` seconds.
+        and everything counts that was hit within `expiry` seconds. `elastic_expiry`, which limits before 5.0 gives, has
+        no meaning in a window that slides.
         """
         return run(self._incr(key, expiry, amount))
 
