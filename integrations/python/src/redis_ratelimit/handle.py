@@ -59,11 +59,13 @@ class Place:
         self.room = room
 
 
-async def _called(function: Callable[..., Any], *words: Any, **options: Any) -> Any:
+async def called(function: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """Call a function that blocks."""
     return function(*words, **options)
 
 
-async def _awaited(function: Callable[..., Any], *words: Any, **options: Any) -> Any:
+async def awaited(function: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """Call a function, and await what it returns."""
     return await function(*words, **options)
 
 
@@ -167,7 +169,7 @@ class ClientHandle(ABC):
 class BlockingHandle(ClientHandle):
     """The client of all threads of a process."""
 
-    _call = staticmethod(_called)
+    _call = staticmethod(called)
 
     def __init__(self, target: Target, patience: float | None) -> None:
         super().__init__(target, target.max_connections, patience)
@@ -210,7 +212,7 @@ class AsyncHandle(ClientHandle):
     meets the next loop.
     """
 
-    _call = staticmethod(_awaited)
+    _call = staticmethod(awaited)
 
     def __init__(self, target: Target, patience: float | None) -> None:
         super().__init__(target, target.max_connections or MAX_CONNECTIONS, patience)
@@ -304,7 +306,7 @@ async def _keep(handle: weakref.ref[AsyncHandle], loop: asyncio.AbstractEventLoo
             found.leave(loop)
         client, place.client = place.client, None
         if client is not None:
-            await _close(client, _awaited)
+            await _close(client, awaited)
 
 
 async def _close(client: Any, call: Callable[..., Coroutine[Any, Any, Any]]) -> None:

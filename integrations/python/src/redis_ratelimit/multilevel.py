@@ -27,7 +27,7 @@ its longest window is the level's own, ``rl:login:user:ann``, and each shorter o
 ``RL.REFUND`` takes the units granted last. Between the two commands another caller may have been granted some. Units
 are equal, so their number is right at every moment, and nobody is admitted above it. Only their dates are exchanged:
 the unit that stays is the older one, and leaves the window earlier by the time between the two commands, some
-milliseconds. Where ours is gone by then (the key was reset, evicted or lost in a failover, or the window is shorter
+milliseconds. If ours is gone by then (the key was reset, evicted or lost in a failover, or the window is shorter
 than that time), another caller's unit is given back in its place.
 
 The failure policy is that of the limiter. With ``atomic=False``, ``open`` lets the levels pass that do not answer while
@@ -40,7 +40,7 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -50,6 +50,7 @@ from .client import RateLimiter
 from .commands import MAX_TOP
 from .decision import Decision
 from .errors import ArgumentError, ConfigurationError, RateLimitError
+from .handle import awaited, called, run
 from .info import Info, TopKey, Window
 from .keys import Part
 from .keys import key as build_key
@@ -229,7 +230,7 @@ class _Part:
 
 
 class _MultiLevel(Generic[L]):
-    """The part of both limiters that does not talk to a server."""
+    """Both limiters. What asks is written as coroutines, in which the blocking one never waits: `handle.run`."""
 
     def __init__(
         self,
@@ -303,6 +304,66 @@ class _MultiLevel(Generic[L]):
             )
         self._unchosen = False
 
+    _call: Callable[..., Coroutine[Any, Any, Any]]
+    """Calls a method of the limiter, and returns what it returns in the end."""
+    _awaits: bool
+    """Whether a level's value may be something to await."""
+    _interruptions: tuple[type[BaseException], ...]
+    """What may end a call between two levels, after which the units of the earlier ones are given back."""
+
+    async def _check(self, subject: Any, cost: int) -> MultiLevelDecision:
+        chosen: list[_Part] = []
+        for level in self.levels:
+            value = level.value(subject)
+            if self._awaits and inspect.isawaitable(value):
+                value = await value
+            chosen += self._parts_of(level, value)
+        if self._unchosen:
+            self._choice_is_needed()
+        if not chosen or cost == 0:
+            return MultiLevelDecision(())
+        if not self._atomic:
+            return await self._one_by_one(chosen, cost)
+        decisions = await self._call(self._limiter.mcheck, [(part.key, part.rates[0]) for part in chosen], cost=cost)
+        return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
+
+    async def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
+        granted: list[LevelDecision] = []
+        try:
+            for part in parts:
+                row = _row(part, await self._call(self._limiter.check, part.key, *part.rates, cost=cost))
+                if not row.decision.allowed:
+                    break
+                granted.append(row)
+            else:
+                return MultiLevelDecision(tuple(granted))
+        except self._interruptions:
+            await self._give_back(granted, cost)
+            raise
+        await self._give_back(granted, cost)
+        return _denied(granted, row)
+
+    async def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
+        for row in granted:
+            if not row.decision.degraded:
+                try:
+                    await self._call(self._limiter.refund, row.key, cost)
+                except RateLimitError as error:
+                    _logger.debug("a refund of level %r failed: %s", row.level, error)
+
+    async def _info(self, level: str, value: Part) -> dict[Rate, Window | None]:
+        parts = self._parts_of(self._level(level), value)
+        return _windows(parts, [await self._call(self._limiter.info, part.key) for part in parts])
+
+    async def _reset(self, level: str, value: Part) -> int:
+        if self._unchosen:
+            self._choice_is_needed()
+        forgotten: int = await self._call(self._limiter.reset, *self.keys(level, value))
+        return forgotten
+
+    async def _top(self, count: int) -> list[TopKey]:
+        return self._own(await self._call(self._limiter.top, MAX_TOP), count)
+
 
 def _checked_value(level: Level, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, Part):
@@ -340,7 +401,7 @@ def _denied(granted: list[LevelDecision], by: LevelDecision) -> MultiLevelDecisi
 
 
 def _windows(parts: list[_Part], found: list[Info | None]) -> dict[Rate, Window | None]:
-    """Return the window of each rate; None where nothing is in use."""
+    """Return the window of each rate; None if nothing is in use."""
     return {
         rate: next((window for window in info.windows if window.window_ms == rate.window_ms), None) if info else None
         for part, info in zip(parts, found, strict=True)
@@ -359,20 +420,16 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
     `ConfigurationError` and charges nothing if neither `shard` nor ``atomic=False`` is given.
     """
 
+    _call = staticmethod(called)
+    _awaits = False
+    _interruptions = (BaseException,)
+
     def check(self, subject: Any = None, *, cost: int = 1) -> MultiLevelDecision:
         """Decide, and charge `cost` units on every level if all of them have room. A cost of 0 asks nobody.
 
         `subject` is what the levels get their values from: see `Level`. Raises as `RateLimiter.mcheck`.
         """
-        chosen = [part for level in self.levels for part in self._parts_of(level, level.value(subject))]
-        if self._unchosen:
-            self._choice_is_needed()
-        if not chosen or cost == 0:
-            return MultiLevelDecision(())
-        if not self._atomic:
-            return self._one_by_one(chosen, cost)
-        decisions = self._limiter.mcheck([(part.key, part.rates[0]) for part in chosen], cost=cost)
-        return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
+        return run(self._check(subject, cost))
 
     def info(self, level: str, value: Part) -> dict[Rate, Window | None]:
         """Return what one value of a level has in use, for each rate (``RL.INFO``); None for nothing.
@@ -385,42 +442,15 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
         >>> limits.reset("ip", "192.0.2.1")
         1
         """
-        parts = self._parts_of(self._level(level), value)
-        return _windows(parts, [self._limiter.info(part.key) for part in parts])
+        return run(self._info(level, value))
 
     def reset(self, level: str, value: Part) -> int:
         """Forget one value of a level (``RL.RESET``). Returns how many of its keys there were."""
-        if self._unchosen:
-            self._choice_is_needed()
-        return self._limiter.reset(*self.keys(level, value))
+        return run(self._reset(level, value))
 
     def top(self, count: int = 10) -> list[TopKey]:
         """List the keys of this scope that are denied most (``RL.TOP``), at most `count`."""
-        return self._own(self._limiter.top(MAX_TOP), count)
-
-    def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
-        granted: list[LevelDecision] = []
-        try:
-            for part in parts:
-                row = _row(part, self._limiter.check(part.key, *part.rates, cost=cost))
-                if not row.decision.allowed:
-                    break
-                granted.append(row)
-            else:
-                return MultiLevelDecision(tuple(granted))
-        except BaseException:
-            self._give_back(granted, cost)
-            raise
-        self._give_back(granted, cost)
-        return _denied(granted, row)
-
-    def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
-        for row in granted:
-            if not row.decision.degraded:
-                try:
-                    self._limiter.refund(row.key, cost)
-                except RateLimitError as error:
-                    _logger.debug("a refund of level %r failed: %s", row.level, error)
+        return run(self._top(count))
 
 
 class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
@@ -430,67 +460,33 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
     cancellation, in a task of its own.
     """
 
+    _call = staticmethod(awaited)
+    _awaits = True
+    _interruptions = (Exception, asyncio.CancelledError)
+
     async def check(self, subject: Any = None, *, cost: int = 1) -> MultiLevelDecision:
         """As `MultiLevelLimiter.check`."""
-        chosen: list[_Part] = []
-        for level in self.levels:
-            value = level.value(subject)
-            chosen += self._parts_of(level, await value if inspect.isawaitable(value) else value)
-        if self._unchosen:
-            self._choice_is_needed()
-        if not chosen or cost == 0:
-            return MultiLevelDecision(())
-        if not self._atomic:
-            return await self._one_by_one(chosen, cost)
-        decisions = await self._limiter.mcheck([(part.key, part.rates[0]) for part in chosen], cost=cost)
-        return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
+        return await self._check(subject, cost)
 
     async def info(self, level: str, value: Part) -> dict[Rate, Window | None]:
         """As `MultiLevelLimiter.info`."""
-        parts = self._parts_of(self._level(level), value)
-        return _windows(parts, [await self._limiter.info(part.key) for part in parts])
+        return await self._info(level, value)
 
     async def reset(self, level: str, value: Part) -> int:
         """As `MultiLevelLimiter.reset`."""
-        if self._unchosen:
-            self._choice_is_needed()
-        return await self._limiter.reset(*self.keys(level, value))
+        return await self._reset(level, value)
 
     async def top(self, count: int = 10) -> list[TopKey]:
         """As `MultiLevelLimiter.top`."""
-        return self._own(await self._limiter.top(MAX_TOP), count)
-
-    async def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
-        granted: list[LevelDecision] = []
-        try:
-            for part in parts:
-                row = _row(part, await self._limiter.check(part.key, *part.rates, cost=cost))
-                if not row.decision.allowed:
-                    break
-                granted.append(row)
-            else:
-                return MultiLevelDecision(tuple(granted))
-        except (Exception, asyncio.CancelledError):
-            await self._give_back(granted, cost)
-            raise
-        await self._give_back(granted, cost)
-        return _denied(granted, row)
+        return await self._top(count)
 
     async def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
         if any(not row.decision.degraded for row in granted):
             # Whoever is cancelled leaves it to the task, which the event loop alone would not keep.
-            task = asyncio.ensure_future(self._refund(granted, cost))
+            task = asyncio.ensure_future(super()._give_back(granted, cost))
             _refunding.add(task)
             task.add_done_callback(_refunding.discard)
             await asyncio.shield(task)
-
-    async def _refund(self, granted: list[LevelDecision], cost: int) -> None:
-        for row in granted:
-            if not row.decision.degraded:
-                try:
-                    await self._limiter.refund(row.key, cost)
-                except RateLimitError as error:
-                    _logger.debug("a refund of level %r failed: %s", row.level, error)
 
 
 _refunding: set[asyncio.Future[None]] = set()
