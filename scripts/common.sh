@@ -21,7 +21,7 @@ server() {
 }
 
 # virtual_environment DIRECTORY REQUIREMENTS [PYTHON]: a virtual environment with the packages of that file. It is made anew
-# if the file or Python is another one; only one call at a time.
+# if the file or Python has changed; only one call at a time.
 virtual_environment() {
     local wanted interpreter=${3:-python3}
     scripts/require python
@@ -40,7 +40,7 @@ virtual_environment() {
 }
 
 # empty_results NAME: an empty directory for the results of a run of tests, for scripts/tally; prints its path. A script
-# that runs other scripts says with RESULTS where theirs are.
+# that runs other scripts names their directory with RESULTS.
 empty_results() {
     local directory=${RESULTS:-${CARGO_TARGET_DIR:-target}/results/$1}
     rm -rf "$directory"
@@ -60,8 +60,8 @@ record() {
     say "<testsuite><testcase name=\"$2\">$inside</testcase></testsuite>" >"$file"
 }
 
-# rust_tests ARGUMENT...: runs tests in Rust, and puts what came of them into $results. With cargo-nextest where it is
-# installed: it runs the tests of all programs in parallel. Else with cargo, which runs one program after the other.
+# rust_tests ARGUMENT...: runs tests in Rust, and puts the results into $results. With cargo-nextest, if it is installed:
+# it runs the tests of all programs in parallel. Else with cargo, which runs one program after the other.
 rust_tests() {
     local status=0 junit=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
     if cargo nextest --version >/dev/null 2>&1; then
@@ -98,7 +98,7 @@ debian_server() {
         fail "There is no server '$1'. There are:" "$debian_servers"
 }
 
-# Where this machine's apt gets Debian from, or DEBIAN_MIRROR. Security updates have a server of their own, without
+# The mirrors from which this machine's apt gets Debian, or DEBIAN_MIRROR. Security updates have a server of their own, without
 # these packages.
 debian_mirrors() {
     if [ -n "${DEBIAN_MIRROR:-}" ]; then
@@ -117,23 +117,28 @@ as_root() {
     fi
 }
 
-# bootstrap SUITE PACKAGES DIRECTORY: Debian with these packages (with commas between them) in a new directory.
-bootstrap() {
-    local suite=$1 packages=$2 directory=$3 mirror keyring options=()
-    for keyring in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
-        if [ -e "$keyring" ]; then
-            options=(--keyring "$keyring")
-            break
-        fi
-    done
+# Options of mmdebstrap for an archive of a whole system, as small as it gets.
+# shellcheck disable=SC2034
+whole_system=(--variant=minbase --format=tar --skip=output/dev --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr)
+
+# make_debian AS SUITE PACKAGES TARGET OPTION...: Debian with these packages (with commas between them) in a new directory
+# or archive, made by mmdebstrap. AS is as_root, or `command` if options let it do without.
+make_debian() {
+    local mirror log
+    scripts/require mmdebstrap >&2
+    log=$(mktemp -d)
+    # How this machine's apt gets packages, such as through a proxy. It does not stay in what is made.
+    apt-config dump | grep '^Acquire::' >"$log/acquire"
     for mirror in $(debian_mirrors); do
-        if as_root debootstrap --variant=minbase --include="$packages" "${options[@]}" \
-            "$suite" "$directory" "$mirror" >>"$directory.log" 2>&1; then
-            rm -f "$directory.log"
+        # shellcheck disable=SC2016
+        if "$1" mmdebstrap --aptopt="$log/acquire" --customize-hook='rm "$1/etc/apt/apt.conf.d/99mmdebstrap"' \
+            --include="$3" "${@:5}" "$2" "$4" "$mirror" >>"$log/log" 2>&1; then
+            rm -r "$log"
             return
         fi
-        as_root rm -rf "$directory"
     done
-    cat "$directory.log" >&2
-    fail "debootstrap could not make Debian '$suite' with $packages. Name a mirror with DEBIAN_MIRROR=."
+    cat "$log/log" >&2
+    rm -r "$log"
+    fail "mmdebstrap could not get $3 of Debian '$2'. Name a mirror with DEBIAN_MIRROR=, and install the package" \
+        "debian-archive-keyring if signatures cannot be checked."
 }
