@@ -35,13 +35,7 @@ impl Row {
     }
 }
 
-/// Jobs on one server and one kind of keys.
-struct Group {
-    target: usize,
-    base: Measured,
-    jobs: Vec<Measured>,
-}
-
+/// A workload, and what was measured of it.
 struct Measured {
     job: Job,
     samples: Vec<Sample>,
@@ -50,18 +44,10 @@ struct Measured {
 }
 
 impl Measured {
-    fn set_up(target: &mut Target, workload: Workload, sizes: Sizes) -> Self {
-        Self {
-            job: Job::set_up(target, workload, sizes),
-            samples: Vec::new(),
-            ratios: Vec::new(),
-        }
-    }
-
-    fn slice(&mut self, target: &mut Target) -> Sample {
+    fn slice(&mut self, target: &mut Target) -> f64 {
         let sample = self.job.slice(target);
         self.samples.push(sample);
-        sample
+        sample.cpu
     }
 
     fn row(mut self, server: usize, target: &mut Target) -> Row {
@@ -87,55 +73,49 @@ pub fn run(
     rounds: usize,
 ) -> Vec<Row> {
     eprintln!("{what}: setting up");
-    let mut groups = Vec::new();
+    // The workloads on one server and one kind of keys, after their base.
+    let mut groups: Vec<(usize, Vec<Measured>)> = Vec::new();
     for (at, (target, workloads)) in servers.iter_mut().enumerate() {
         for keys in Keys::ALL {
-            let of_these = workloads.iter().filter(|workload| workload.keys == keys);
-            let jobs: Vec<Measured> = of_these
-                .map(|workload| Measured::set_up(target, workload.clone(), sizes))
-                .collect();
-            if !jobs.is_empty() {
-                groups.push(Group {
-                    target: at,
-                    base: Measured::set_up(target, base(keys), sizes),
-                    jobs,
-                });
+            let of_keys = workloads.iter().filter(|workload| workload.keys == keys);
+            if of_keys.clone().next().is_none() {
+                continue;
             }
+            let all = [base(keys)].into_iter().chain(of_keys.cloned());
+            let group = all.map(|workload| Measured {
+                job: Job::set_up(target, workload, sizes),
+                samples: Vec::new(),
+                ratios: Vec::new(),
+            });
+            groups.push((at, group.collect()));
         }
     }
     for round in 0..rounds {
         eprintln!("{what}: round {} of {rounds}", round + 1);
-        for group in &mut groups {
-            group.round(servers[group.target].0, round);
+        for (at, group) in &mut groups {
+            let (base, jobs) = group.split_first_mut().unwrap();
+            measure(servers[*at].0, base, jobs, round);
         }
     }
     let mut rows = Vec::new();
-    for group in groups {
-        let target = &mut *servers[group.target].0;
-        rows.push(group.base.row(group.target, target));
-        rows.extend(
-            group
-                .jobs
-                .into_iter()
-                .map(|job| job.row(group.target, target)),
-        );
+    for (at, group) in groups {
+        let target = &mut *servers[at].0;
+        rows.extend(group.into_iter().map(|measured| measured.row(at, target)));
     }
     rows
 }
 
-impl Group {
-    fn round(&mut self, target: &mut Target, round: usize) {
-        // Another one is first in each round.
-        let count = self.jobs.len();
-        let mut base = self.base.slice(target);
-        for at in 0..count {
-            let job = &mut self.jobs[(at + round) % count];
-            let sample = job.slice(target);
-            let next = self.base.slice(target);
-            job.ratios.push(2.0 * sample.cpu / (base.cpu + next.cpu));
-            // The base beside itself: how much of a ratio is noise.
-            self.base.ratios.push(next.cpu / base.cpu);
-            base = next;
-        }
+/// One round. Another job is first in each.
+fn measure(target: &mut Target, base: &mut Measured, jobs: &mut [Measured], round: usize) {
+    let count = jobs.len();
+    let mut before = base.slice(target);
+    for at in 0..count {
+        let job = &mut jobs[(at + round) % count];
+        let cpu = job.slice(target);
+        let after = base.slice(target);
+        job.ratios.push(2.0 * cpu / (before + after));
+        // The base beside itself: how much of a ratio is noise.
+        base.ratios.push(after / before);
+        before = after;
     }
 }
