@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help image run demo test test-long test-python test-python-matrix test-matrix test-container bench-instructions lint bench plots build dist test-dist release clean
 
-# Where rustup puts cargo, for a shell that has not read its profile since.
+# rustup puts cargo there. A shell that was started before does not know it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
 help: ## List the targets

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# The licence that is taken where a crate offers it. The others ask for nothing more than to be enclosed.
+# The licence to choose if a crate offers it. The other one also asks only that its text is enclosed.
 PREFERRED = "MIT"
 ACCEPTED = {PREFERRED, "BSD-3-Clause"}
 

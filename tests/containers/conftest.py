@@ -19,7 +19,7 @@ EXPORTER_DOCKERFILE = f"{CONTEXT}/Dockerfile"
 
 
 def pytest_configure() -> None:
-    # Told to end, they end as by Ctrl-C: in order.
+    # If they are told to end, they clean up, as after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

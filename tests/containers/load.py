@@ -5,7 +5,7 @@ usage: python3 -c "$(cat load.py)" URL CONNECTIONS TAG...
 For each tag, so many connections share keys ``{TAG}:0``, ``{TAG}:1`` and so on. They ask for one until it is denied,
 then for the next, so that at any time all keys but the last are used up. Each line of input is answered by a line of
 JSON: what happened until then. At the end of the input every key is asked once more until it is denied, and the last
-line says what it came to.
+line is the result.
 """
 
 from __future__ import annotations

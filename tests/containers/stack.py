@@ -16,10 +16,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
-# What whoever runs the tests may have set for projects of their own.
+# What a person who runs the tests may have set for own projects.
 SETTINGS = {"COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_PROJECT_NAME", "MAXMEMORY", "REDIS_PASSWORD", "SECRET_KEY"}
 PATIENCE = 60.0
-"""Seconds in which a busy machine gets done what is waited for."""
+"""Seconds that a busy machine gets for what is waited for."""
 
 # What a reader types as `docker`, for readers without a terminal, for machines with the older docker-compose, and for
 # packages of Valkey, whose client has another name.
@@ -69,7 +69,7 @@ def docker(*words: str, check: bool = True) -> str:
 
 
 def compose_program() -> list[str]:
-    """Return `docker compose`, or docker-compose where that is what there is."""
+    """Return `docker compose`, or docker-compose if there is only that."""
     found = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
     # By its path: what a reader types as `docker` is found first, and would call itself.
     return [shutil.which("docker") or "docker", "compose"] if found.returncode == 0 else ["docker-compose"]
@@ -99,7 +99,7 @@ class Stack:
             "PORT": "0",
             "FLASK_PORT": "0",
             "EXPORTER_PORT": "0",
-            # One that nobody else has, most likely.
+            # Most likely, nobody else has it.
             "SENTINEL_NETWORK": f"10.{200 + secrets.randbelow(50)}.{secrets.randbelow(256)}",
             **environment,
         }
@@ -150,7 +150,7 @@ class Stack:
         return self.inspect(service, "{{.State.Health.Status}}") == "healthy"
 
     def published(self, service: str, port: int) -> tuple[str, int]:
-        """Return where on this machine a port of a service is."""
+        """Return the address and port on this machine at which a port of a service is published."""
         host, _, found = docker("port", self.container(service), f"{port}/tcp").rpartition(":")
         return host, int(found)
 
@@ -170,9 +170,24 @@ class Stack:
     def states(self, service: str, keys: list[str]) -> list[str]:
         """Return the values and expiries of keys, as a server has them."""
         asked = "".join(f"GET {key}\nPEXPIRETIME {key}\n" for key in keys)
-        # Replicas in a cluster are asked for more than redirections only so; elsewhere it is refused.
+        # A replica in a cluster answers only after that; any other server refuses it.
         answers = self.cli(service, "--no-raw", lines=f"READONLY\n{asked}").splitlines()
         return [answer for answer in answers if answer][1:]
+
+    def follows(self, service: str, primary: str, network: str = "default") -> bool:
+        """Whether a server is a replica of the primary, and connected to it."""
+        theirs, its = self.info(service, "replication"), self.info(primary, "replication")
+        return (
+            its["role"] == "master"
+            and theirs["role"] == "slave"
+            and theirs["master_host"] == self.address(primary, network)
+            and theirs["master_link_status"] == "up"
+        )
+
+    def has_all(self, service: str, primary: str, network: str = "default") -> bool:
+        """Whether a replica has all that its primary has. (Nobody asks the primary now.)"""
+        theirs, its = self.info(service, "replication"), self.info(primary, "replication")
+        return self.follows(service, primary, network) and theirs["slave_repl_offset"] == its["master_repl_offset"]
 
     # The end
 
@@ -182,7 +197,7 @@ class Stack:
         return ["docker", "run", "--rm", *mine, *options, image, *command]
 
     def close(self, *, show: bool = False) -> None:
-        """Remove all there is, as the document says, and by force what that leaves. With `show`, print the logs."""
+        """Remove all of it, as the document says, and by force what is left. With `show`, print the logs."""
         if show:
             for container in self.containers():
                 print(docker("inspect", "--format", "{{.Name}}: {{.State.Status}} {{.State.ExitCode}}", container))

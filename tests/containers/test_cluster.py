@@ -15,7 +15,7 @@ PASSWORD = "correct-horse"
 URL = f"redis+cluster://:{PASSWORD}@{':6379,'.join(NODES)}:6379"
 # The slots that compose.yaml gives to the first three nodes.
 SLOTS = {"node-1": range(5461), "node-2": range(5461, 10923), "node-3": range(10923, 16384)}
-# It says, too, after how long a node is given up.
+# compose.yaml has this, too: after so many seconds a node counts as lost.
 NODE_TIMEOUT = 5.0
 
 
@@ -25,30 +25,13 @@ def tag_of(node: str) -> str:
 
 
 def is_whole(stack: Stack, node: str) -> bool:
-    """Whether a node knows all others, and nobody is missed."""
+    """Whether a node knows all others, and none is missing."""
     lines = stack.cli(node, "CLUSTER", "NODES").splitlines()
     return (
         len(lines) == len(NODES)
         and not any("fail" in line or "noaddr" in line or "disconnected" in line for line in lines)
         and "cluster_slots_ok:16384" in stack.cli(node, "CLUSTER", "INFO")
     )
-
-
-def follows(stack: Stack, node: str, primary: str) -> bool:
-    """Whether a node is a replica of a primary, and connected to it."""
-    theirs, its = stack.info(node, "replication"), stack.info(primary, "replication")
-    return (
-        its["role"] == "master"
-        and theirs["role"] == "slave"
-        and theirs["master_host"] == stack.address(primary)
-        and theirs["master_link_status"] == "up"
-    )
-
-
-def has_all(stack: Stack, node: str, primary: str) -> bool:
-    """Whether a replica has all that its primary has, which nobody asks now."""
-    theirs, its = stack.info(node, "replication"), stack.info(primary, "replication")
-    return follows(stack, node, primary) and theirs["slave_repl_offset"] == its["master_repl_offset"]
 
 
 def has_ended_well(stack: Stack) -> bool:
@@ -60,7 +43,7 @@ def test_a_primary_that_is_cut_off_and_healed_lifts_no_limit(start: Callable[...
     stack.read("docs/containers.md", "compose-cluster-only")
     assert not stack.containers("redis")
     eventually(lambda: has_ended_well(stack), "the cluster is made")
-    eventually(lambda: follows(stack, "node-4", "node-1"), "node-4 is the replica of node-1")
+    eventually(lambda: stack.follows("node-4", "node-1"), "node-4 is the replica of node-1")
     assert stack.read("docs/containers.md", "compose-cluster-ask").endswith("1\n3\n2\n0\n60000\n")
 
     tags = {node: tag_of(node) for node in SLOTS}
@@ -79,7 +62,7 @@ def test_a_primary_that_is_cut_off_and_healed_lifts_no_limit(start: Callable[...
         assert stack.cli("node-1", "RL.CHECK", f"{{{tags['node-1']}}}:alone", "1000000", "1h").startswith("CLUSTERDOWN")
         docker("network", "connect", "--alias", "node-1", stack.network(), stack.container("node-1"))
         assert stack.address("node-1") != before
-        eventually(lambda: follows(stack, "node-1", "node-4"), "node-1 is the replica of node-4")
+        eventually(lambda: stack.follows("node-1", "node-4"), "node-1 is the replica of node-4")
         eventually(lambda: all(is_whole(stack, node) for node in NODES), "all nodes know each other")
         load.goes_on()
         results = load.end()
@@ -101,7 +84,7 @@ def test_a_primary_that_is_cut_off_and_healed_lifts_no_limit(start: Callable[...
         # They went on while the others could not.
         assert taken_over[tags[node]]["granted"] > cut_off[tags[node]]["granted"] + 50
 
-    eventually(lambda: has_all(stack, "node-1", "node-4"), "node-1 has all")
+    eventually(lambda: stack.has_all("node-1", "node-4"), "node-1 has all")
     keys = [f"{{{tags['node-1']}}}:{number}" for number in range(results[tags["node-1"]]["keys"])]
     states = stack.states("node-4", keys)
     assert len(states) == 2 * len(keys)
@@ -123,7 +106,7 @@ def test_a_primary_that_is_cut_off_and_healed_lifts_no_limit(start: Callable[...
 
 
 def ask_alone(stack: Stack, key: str) -> tuple[int, float]:
-    """Ask a node without a network until it decides no longer: how many it granted, and for how long."""
+    """Ask a node without a network until it decides no longer. Return how many it granted, and for how long."""
     began = last = time.monotonic()
     granted = 0
     while True:

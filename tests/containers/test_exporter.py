@@ -15,7 +15,7 @@ PASSWORD = "correct-horse"
 
 
 class Exporter:
-    """The service, where it is published."""
+    """The service, at its published address."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack

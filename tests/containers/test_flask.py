@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 
 
 class Site:
-    """The application, where it is published."""
+    """The application, at its published address."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -119,7 +119,7 @@ def test_exactly_the_limit_of_logins_passes_through_all_workers(site: Site) -> N
                 assert 1 <= int(answer.headers["Retry-After"]) <= MINUTE + 2
                 assert answer.body["error"] == "too many requests"
 
-    # Whoever denies says so in the log, with its process. All of them have something to say before long.
+    # A worker that denies says so in the log, with its process. After some time all of them have denied.
     def deniers() -> set[str]:
         at_once([lambda: site.log_in(addresses[0])] * (2 * WORKERS))
         log = site.stack.compose("logs", "--no-color", "flask", profiles="flask")
@@ -172,7 +172,7 @@ def test_the_limits_outlive_the_server_under_load(how: str, site: Site) -> None:
             over.set()
         for one in asking:
             one.result()
-    # Nobody got in who had nothing left, and what was left is there still.
+    # Who had nothing left got nothing, and what was left is still there.
     assert set(statuses(meanwhile)) <= {TOO_MANY, NO_DECISION}
     for answer in meanwhile:
         assert int(answer.headers["Retry-After"]) >= 1

@@ -15,7 +15,7 @@ from stack import ROOT, docker, eventually, run
 
 LIBRARY = "/usr/lib/redis/modules/libredis_ratelimit.so"
 CONFIGURATION = "/etc/redis/ratelimit.conf"
-# Where its client is under another name, that one is meant.
+# The client of Valkey's packages has another name.
 CLIENT = 'exec $(command -v redis-cli || command -v valkey-cli) "$@"'
 
 Start = Callable[..., "Container"]

@@ -1,4 +1,4 @@
-"""Projects beside each other on one machine: two checkouts, say, whose settings are the same."""
+"""Two projects on one machine with the same settings, such as two checkouts."""
 
 from __future__ import annotations
 

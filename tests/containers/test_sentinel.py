@@ -18,7 +18,7 @@ def address(stack: Stack, server: str) -> str:
 
 
 def primary_of(stack: Stack) -> str | None:
-    """Return whom all Sentinels take for the primary, if they agree."""
+    """Return the primary, if all Sentinels name the same one."""
     asked = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster")
     addresses = {stack.cli(sentinel, *asked, port=26379).partition("\n")[0] for sentinel in SENTINELS}
     found = [server for server in SERVERS if {address(stack, server)} == addresses]
@@ -31,29 +31,14 @@ def know_each_other(stack: Stack) -> bool:
     return all(stack.info(sentinel, "sentinel", port=26379).get("master0") == watched for sentinel in SENTINELS)
 
 
-def follows(stack: Stack, server: str, primary: str) -> bool:
-    """Whether a server is a replica of the primary, and connected to it."""
-    theirs, its = stack.info(server, "replication"), stack.info(primary, "replication")
-    return (
-        its["role"] == "master"
-        and theirs["role"] == "slave"
-        and theirs["master_host"] == address(stack, primary)
-        and theirs["master_link_status"] == "up"
-    )
-
-
-def has_all(stack: Stack, server: str, primary: str) -> bool:
-    """Whether a replica has all that its primary has, which nobody asks now."""
-    theirs, its = stack.info(server, "replication"), stack.info(primary, "replication")
-    return follows(stack, server, primary) and theirs["slave_repl_offset"] == its["master_repl_offset"]
-
-
 def test_a_primary_that_is_killed_under_load_lifts_no_limit(start: Callable[..., Stack], flask_image: str) -> None:
     stack = start(REDIS_PASSWORD=PASSWORD)
     stack.read("docs/containers.md", "compose-sentinel-only")
     assert not stack.containers("redis")
     eventually(lambda: know_each_other(stack), "the Sentinels know each other and the replicas")
-    eventually(lambda: all(follows(stack, server, "redis-1") for server in SERVERS[1:]), "the replicas follow")
+    eventually(
+        lambda: all(stack.follows(server, "redis-1", "sentinel") for server in SERVERS[1:]), "the replicas follow"
+    )
     first = address(stack, "redis-1")
     assert stack.read("docs/containers.md", "compose-sentinel-ask") == f"{first}\n6379\n1\n3\n2\n0\n60000\n"
     with Load(stack, "sentinel", flask_image, URL, "any") as load:
@@ -64,7 +49,7 @@ def test_a_primary_that_is_killed_under_load_lifts_no_limit(start: Callable[...,
         assert primary in SERVERS[1:]
         # The killed one is started again, and told whom to follow.
         stack.read("docs/containers.md", "compose-sentinel-only")
-        eventually(lambda: follows(stack, "redis-1", primary), "the old primary follows the new one")
+        eventually(lambda: stack.follows("redis-1", primary, "sentinel"), "the old primary follows the new one")
         load.goes_on()
         [result] = load.end().values()
     print(
@@ -77,7 +62,7 @@ def test_a_primary_that_is_killed_under_load_lifts_no_limit(start: Callable[...,
     assert result["unanswered"] > 0
 
     replicas = [server for server in SERVERS if server != primary]
-    eventually(lambda: all(has_all(stack, server, primary) for server in replicas), "the replicas have all")
+    eventually(lambda: all(stack.has_all(server, primary, "sentinel") for server in replicas), "the replicas have all")
     keys = [f"{{any}}:{number}" for number in range(result["keys"])]
     states = stack.states(primary, keys)
     assert len(states) == 2 * len(keys)
@@ -88,6 +73,6 @@ def test_a_primary_that_is_killed_under_load_lifts_no_limit(start: Callable[...,
     # Everything ends and comes back, with the roles that it had.
     stack.compose("down", profiles="sentinel")
     stack.read("docs/containers.md", "compose-sentinel")
-    eventually(lambda: all(follows(stack, server, primary) for server in replicas), "the same primary")
+    eventually(lambda: all(stack.follows(server, primary, "sentinel") for server in replicas), "the same primary")
     assert stack.states(primary, keys) == states
     eventually(lambda: primary_of(stack) == primary, "the Sentinels agree")

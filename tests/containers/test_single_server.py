@@ -36,7 +36,7 @@ def answers(client: redis.Redis) -> bool:
 
 def test_the_first_command_of_the_readme_is_answered(stack: Stack) -> None:
     stack.read("README.md", "compose-up")
-    # A reader takes longer to go on.
+    # A reader is slower than this.
     eventually(lambda: "PONG" in stack.cli("redis", "PING"), "the server answers")
     assert stack.read("README.md", "first-command") == FIRST_OF_THREE
 

@@ -11,11 +11,11 @@ from stack import Stack, eventually
 
 SOURCE = Path(__file__).with_name("load.py").read_text()
 CONNECTIONS = 4
-"""Over so many, each tag is asked for."""
+"""So many ask for each tag."""
 
 
 class Load:
-    """Begins with the `with`, and ends with `end` or with it."""
+    """Begins with `with`, and ends with `end` or with the block."""
 
     def __init__(self, stack: Stack, network: str, image: str, url: str, *tags: str) -> None:
         command = ["python3", "-c", SOURCE, url, str(CONNECTIONS), *tags]
@@ -51,7 +51,7 @@ class Load:
         eventually(more, f"{number} more grants of each of {list(before)}")
 
     def end(self) -> dict[str, dict[str, Any]]:
-        """End it, and return what it came to."""
+        """End it, and return the result."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         result = self._answer()
