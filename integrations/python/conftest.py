@@ -38,7 +38,7 @@ def start() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="session")
 def certificates() -> Iterator[Certificates]:
-    """An authority and a certificate; skips where the server was built without TLS."""
+    """An authority and a certificate; skips if the server was built without TLS."""
     if not has_tls():
         pytest.skip("the server was built without TLS")
     found = Certificates()
@@ -62,7 +62,7 @@ def cluster(shared_cluster: Cluster) -> Cluster:
 
 @pytest.fixture(params=[Blocking, Asyncio], ids=["blocking", "asyncio"])
 def limiters(request: pytest.FixtureRequest) -> Iterator[Blocking]:
-    """Both kinds of limiters: `limiters.from_url(url)`, `limiters.like(client)`."""
+    """Both kinds of limiters: `limiters.from_url(url)`, `limiters.of_client(client)`."""
     found = request.param()
     yield found
     found.close()

@@ -50,7 +50,7 @@ class Blocking:
     def from_url(self, url: str, **options: Any) -> Any:
         return self._keep(RateLimiter.from_url(url, **{"timeout": PATIENT, **options}))
 
-    def like(self, client: Any, **options: Any) -> Any:
+    def of_client(self, client: Any, **options: Any) -> Any:
         """Make a limiter of a client of redis-py."""
         return self._keep(RateLimiter(client, **{"timeout": PATIENT, **options}))
 
@@ -83,7 +83,7 @@ class Asyncio(Blocking):
     def from_url(self, url: str, **options: Any) -> Any:
         return self._keep(Waiting(AsyncRateLimiter.from_url(url, **{"timeout": PATIENT, **options}), self.loop))
 
-    def like(self, client: Any, **options: Any) -> Any:
+    def of_client(self, client: Any, **options: Any) -> Any:
         return self._keep(Waiting(AsyncRateLimiter(client, **{"timeout": PATIENT, **options}), self.loop))
 
     def run(self, result: Any) -> Any:

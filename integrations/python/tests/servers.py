@@ -1,7 +1,7 @@
 """Private servers for tests: real ones, each in a directory of its own, gone when the test is over.
 
 `RATELIMIT_MODULE` is the path of the module, `REDIS_SERVER` the server (by default redis-server). Servers listen on a
-unix socket, and on a loopback port where something needs one. Start them with `with`, or by the fixtures in
+unix socket, and on a loopback port if something needs one. Start them with `with`, or by the fixtures in
 conftest.py.
 """
 
@@ -326,7 +326,7 @@ class Server:
 
 
 class ServerEndedError(Exception):
-    """The process ended where it should not."""
+    """The process ended though it should not."""
 
 
 class Sentinels:

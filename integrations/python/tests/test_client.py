@@ -19,13 +19,13 @@ from redis_ratelimit import ArgumentError, AsyncRateLimiter, Decision, Info, Rat
 def limiter(request: pytest.FixtureRequest, server: Server, limiters: Blocking) -> Any:
     protocol, decode = request.param
     client = limiters.redis.Redis(unix_socket_path=server.socket, protocol=protocol, decode_responses=decode)
-    return limiters.like(client)
+    return limiters.of_client(client)
 
 
 @pytest.fixture
 def as_it_is(server: Server, limiters: Blocking) -> Any:
     """A limiter on a client of the application itself, which decodes replies."""
-    return limiters.like(limiters.redis.Redis(unix_socket_path=server.socket, decode_responses=True), timeout=None)
+    return limiters.of_client(limiters.redis.Redis(unix_socket_path=server.socket, decode_responses=True), timeout=None)
 
 
 def test_check_grants_up_to_the_limit_and_says_when(limiter: Any) -> None:
@@ -248,11 +248,11 @@ def test_close_ends_the_connections_and_a_later_call_opens_them(start: Any, limi
 
 def test_the_client_of_the_application_is_left_alone(server: Server, limiters: Blocking) -> None:
     client = limiters.redis.Redis(unix_socket_path=server.socket, client_name="mine", decode_responses=True)
-    limiter = limiters.like(client)
+    limiter = limiters.of_client(client)
     limiter.check("rl:a", "5/m")
     limiter.close()
     assert limiters.run(client.ping())
-    as_it_is = limiters.like(client, timeout=None)
+    as_it_is = limiters.of_client(client, timeout=None)
     as_it_is.check("rl:a", "5/m")
     as_it_is.close()
     assert limiters.run(client.ping())
@@ -263,9 +263,9 @@ def test_a_client_of_the_other_kind_is_refused(limiters: Blocking) -> None:
     other = redis.Redis() if limiters.asynchronous else redis.asyncio.Redis()
     for wrong in (other, object(), None, "redis://localhost"):
         with pytest.raises(ArgumentError, match="Redis or RedisCluster is needed"):
-            limiters.like(wrong)
+            limiters.of_client(wrong)
     for timeout in (0, -1, True, float("nan"), "1"):
         with pytest.raises(ArgumentError, match="timeout"):
-            limiters.like(limiters.redis.Redis(), timeout=timeout)
+            limiters.of_client(limiters.redis.Redis(), timeout=timeout)
     with pytest.raises(ArgumentError, match="policy must be"):
         limiters.from_url("redis://localhost", policy="close")

@@ -66,7 +66,7 @@ def test_tls(start: Any, limiters: Blocking, certificates: Certificates) -> None
     server = start(Server, certificates=certificates, password="secret")
     assert works(limiters.from_url(server.tls_url))
     options = {"ssl": True, "ssl_ca_certs": certificates.authority, "password": "secret"}
-    assert works(limiters.like(limiters.redis.Redis(port=server.tls_port, **options)))
+    assert works(limiters.of_client(limiters.redis.Redis(port=server.tls_port, **options)))
     # Whose authority is not known is not talked to.
     with pytest.raises(UnavailableError, match="certificate") as caught:
         limiters.from_url(f"rediss://:secret@127.0.0.1:{server.tls_port}").check("rl:a", "5/m")
@@ -78,13 +78,13 @@ def test_a_limiter_takes_over_the_settings_of_a_client(start: Any, limiters: Blo
     client = limiters.redis.Redis(
         unix_socket_path=server.socket, username="app", password="secret", client_name="settings", db=2
     )
-    limiter = limiters.like(client)
+    limiter = limiters.of_client(client)
     assert works(limiter)
     line = next(line for line in server.run("CLIENT LIST").splitlines() if "name=settings" in line)
     assert " db=2 " in line
     assert " user=app " in line
     pool = limiters.redis.BlockingConnectionPool.from_url(server.user_url, max_connections=1, timeout=1)
-    assert works(limiters.like(limiters.redis.Redis(connection_pool=pool)))
+    assert works(limiters.of_client(limiters.redis.Redis(connection_pool=pool)))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_sentinel(start: Any, limiters: Blocking) -> None:
     manager = (redis.asyncio.sentinel if limiters.asynchronous else redis.sentinel).Sentinel(
         [("127.0.0.1", sentinel.port) for sentinel in group.sentinels], sentinel_kwargs={"password": "watch"}
     )
-    of_client = limiters.like(manager.master_for("mymaster", username="app", password="secret"))
+    of_client = limiters.of_client(manager.master_for("mymaster", username="app", password="secret"))
     assert works(of_client)
 
     limiter.check("rl:kept", "10/h", cost=4)
@@ -151,7 +151,7 @@ def test_sentinel_over_tls(start: Any, limiters: Blocking, certificates: Certifi
         ssl=True,
         ssl_ca_certs=certificates.authority,
     )
-    assert works(limiters.like(manager.master_for("mymaster")))
+    assert works(limiters.of_client(manager.master_for("mymaster")))
 
 
 # Cluster
@@ -161,7 +161,7 @@ def test_a_cluster(cluster: Cluster, limiters: Blocking) -> None:
     first = cluster.nodes[0]
     made = [limiters.from_url(cluster.url()), limiters.from_url(f"redis+cluster://127.0.0.1:{first.port}")]
     client = limiters.redis.RedisCluster(host="127.0.0.1", port=first.port, decode_responses=True)
-    made += [limiters.like(client), limiters.like(client, timeout=None)]
+    made += [limiters.of_client(client), limiters.of_client(client, timeout=None)]
     for limiter in made:
         # Keys of all nodes.
         for index in range(12):
@@ -207,7 +207,7 @@ def test_a_cluster_over_tls(start: Any, limiters: Blocking, certificates: Certif
     client = limiters.redis.RedisCluster(
         host="127.0.0.1", port=node.tls_port, ssl=True, ssl_ca_certs=certificates.authority
     )
-    assert works(limiters.like(client))
+    assert works(limiters.of_client(client))
     limiters.run(client.aclose() if limiters.asynchronous else client.close())
 
 

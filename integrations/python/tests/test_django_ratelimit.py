@@ -418,7 +418,7 @@ def test_options_of_the_connection_pool(start: Any) -> None:
 
 
 def test_caches_of_one_address_and_different_users(start: Any) -> None:
-    """As where the limits have a user of their own."""
+    """As if the limits have a user of their own."""
     server = start(Server, password="secret", user=RATE_LIMIT_ONLY)
     url = f"unix://{server.socket}"
     caches = {"default": cache(url, PASSWORD="secret"), "limits": cache(url, **APP)}
@@ -482,7 +482,7 @@ def test_fail_open_means_what_it_says(name: str, fail_open: bool, start: Any) ->
             assert client.get("/soft").json() == {"limited": not fail_open}
             closed = {"count": 0, "limit": 0, "should_limit": True, "time_left": 1}
             assert usage() == (None if fail_open else closed)
-            # What is refused may still be looked at where there is no room.
+            # What is refused may still be looked at if there is no room.
             if name != "full":
                 assert usage(increment=False) == (None if fail_open else closed)
         # It recovers by itself, and limits again.

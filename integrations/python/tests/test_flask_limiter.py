@@ -75,7 +75,7 @@ def test_a_request_is_one_command_with_its_headers(strategy: str | None, uri: st
         assert response.status_code == status
         limit, left, reset, retry_after = numbers(response)
         assert (limit, left) == (3, remaining)
-        # Where GCRA has denied, a third of the window is enough.
+        # If GCRA has denied, a third of the window is enough.
         expected = range(1200, 3630, 1200) if strategy == "rl-gcra" else [3600]
         assert any(-30 <= reset - seconds <= 2 and -30 <= retry_after - seconds <= 1 for seconds in expected)
 
@@ -440,7 +440,7 @@ def test_the_fallback_to_memory_and_back(failing: Any, strategy: str) -> None:
         # Its own limit, in the memory of this process.
         assert codes(client, "/login", 3, method="POST") == [200, 429, 429]
     # Flask-Limiter looks after 1, 2, 4, … seconds whether the storage is there again. What was used before may be gone:
-    # with the server, but not otherwise.
+    # with the server, but for no other reason.
     response = eventually(lambda: back(client), seconds=60)
     assert int(response.headers["X-RateLimit-Limit"]) == 3
 

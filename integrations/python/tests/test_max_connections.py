@@ -256,7 +256,7 @@ def test_a_cap_that_is_none_is_refused(limiters: Blocking, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_connections"):
         limiters.from_url(f"redis://localhost?max_connections={wrong}")
     with pytest.raises(ConfigurationError, match="max_connections"):
-        limiters.like(limiters.redis.Redis(), max_connections=wrong)
+        limiters.of_client(limiters.redis.Redis(), max_connections=wrong)
 
 
 def test_a_full_pool_denies_for_limits_whatever_is_swallowed(start: Any) -> None:

@@ -314,7 +314,7 @@ def test_in_a_cluster_neither_choice_is_an_error_before_anything_is_charged(
             with pytest.raises(ConfigurationError, match=r"shard='\{rl\}'.* or atomic=False"):
                 call()
         assert commands_of(*cluster.nodes) == {}
-    # Where there is but one key, there is nothing to choose.
+    # If there is but one key, there is nothing to choose.
     assert multilevel(limiters.from_url(cluster.url()), [Level("ip", "5/m")]).check(ANN).allowed
 
 

@@ -40,7 +40,7 @@ class Failure:
         timeout: float = 20,
         call: str = "check",
         url: Callable[[Server], str] = lambda server: server.url,
-        otherwise: str = "",
+        or_else: str = "",
         **options: Any,
     ) -> None:
         self.reason = reason
@@ -49,8 +49,8 @@ class Failure:
         self.timeout = timeout
         self.call = call
         self.url = url
-        # Where it is chance whether the client sees the error or the end of the connection.
-        self.reasons = {reason, otherwise or reason}
+        # By chance, a client may see the end of the connection instead.
+        self.reasons = {reason, or_else or reason}
         self.options = options
 
 
@@ -230,7 +230,7 @@ FAILURES = {
     "user disabled": Failure("WRONGPASS", user_disabled, **USER),
     "command forbidden": Failure("NOPERM", command_forbidden, **USER),
     "key forbidden": Failure("NOPERM", key_forbidden, **USER),
-    "too many clients": Failure("MAXCLIENTS", too_many_clients, otherwise="CONNECTION"),
+    "too many clients": Failure("MAXCLIENTS", too_many_clients, or_else="CONNECTION"),
     "cluster without a slot": Failure(
         "CLUSTERDOWN", slot_lost, "cluster-enabled yes", tcp=True, url=lambda server: server.tcp_url
     ),
@@ -325,7 +325,7 @@ def test_the_policy_answers_only_what_is_a_decision(
 def test_a_failure_now_and_then_is_one_outage(
     start: Any, limiters: Blocking, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a cluster, where some keys have no node."""
+    """As in a cluster in which some keys have no node."""
     settled_after, now = 1.0, 1_000.0
     monkeypatch.setattr(outage, "SETTLED_AFTER", settled_after)
     monkeypatch.setattr(outage, "time", SimpleNamespace(monotonic=lambda: now))
@@ -350,7 +350,7 @@ def test_a_request_whose_answer_was_lost_is_charged_once(policy: Any, start: Any
     client = limiters.redis.Redis(unix_socket_path=server.socket)
     for limiter in (
         limiters.from_url(server.url, timeout=0.2, policy=policy),
-        limiters.like(client, timeout=0.2, policy=policy),
+        limiters.of_client(client, timeout=0.2, policy=policy),
     ):
         patient.reset(KEY)
         limiter.check(KEY, "100/h")
@@ -373,7 +373,7 @@ def test_a_client_that_is_used_as_it_is_repeats_as_it_does(start: Any, limiters:
     # What else older releases of redis-py say first is called something else.
     plain |= {"driver_info": None} if hasattr(redis, "DriverInfo") else {"lib_name": None, "lib_version": None}
     client = limiters.redis.Redis(unix_socket_path=server.socket, socket_timeout=0.2, retry=retry, **plain)
-    limiter = limiters.like(client, timeout=None)
+    limiter = limiters.of_client(client, timeout=None)
     limiter.check(KEY, "100/h")
     with server.paused(), pytest.raises(UnavailableError):
         limiter.check(KEY, "100/h", cost=10)

@@ -179,7 +179,7 @@ def reset(limiter: RateLimiter, keys: Iterable[str | bytes]) -> list[str | bytes
 
 
 def look(limiter: RateLimiter, key: str | bytes) -> Info | None:
-    """Tell all about a limiter, or None where there is none: nothing in use, or something else."""
+    """Tell all about a limiter, or None if there is none: nothing in use, or something else."""
     try:
         return limiter.info(key)
     except WrongTypeError:

@@ -10,7 +10,7 @@ import redis.asyncio
 
 from . import commands
 from .commands import Key
-from .connection import ASYNCIO, DEFAULT_TIMEOUT, like
+from .connection import ASYNCIO, DEFAULT_TIMEOUT, target_of_client
 from .decision import Decision, Decisions
 from .handle import AsyncHandle
 from .info import Info, TopKey
@@ -44,7 +44,7 @@ class AsyncRateLimiter(Limiter):
         timeout: float | None = DEFAULT_TIMEOUT,
         max_connections: int | None = None,
     ) -> None:
-        super().__init__(AsyncHandle(like(client, timeout, max_connections, ASYNCIO), timeout), policy)
+        super().__init__(AsyncHandle(target_of_client(client, timeout, max_connections, ASYNCIO), timeout), policy)
 
     @classmethod
     def from_url(

@@ -138,7 +138,7 @@ def _reply(text: str) -> RateLimitError:
     code, _, rest = text.partition(" ")
     if code == "WRONGTYPE":
         return WrongTypeError(rest)
-    # Releases before 6 have no class for these where no cluster client asks.
+    # Releases before 6 have no class for these if no cluster client asks.
     if code in ("MOVED", "ASK"):
         return _elsewhere()
     if code == "CROSSSLOT":

@@ -28,7 +28,7 @@ from .keys import key as build_key
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 DESCRIPTION = "Look at rate limits in Redis and Valkey, reset them, and see whether the servers decide."
 ENVIRONMENT = """\
-environment: REDIS_URL (--url), and where the URL has none, REDIS_USERNAME and REDIS_PASSWORD.
+environment: REDIS_URL (--url), and if the URL has none, REDIS_USERNAME and REDIS_PASSWORD.
 Other users of the machine can see arguments, so keep passwords in the environment.
 
 exit codes: 0 done (health: all well), 1 not done (health: something is wrong), 2 wrong usage

@@ -10,7 +10,7 @@ import redis
 
 from . import commands
 from .commands import Key
-from .connection import BLOCKING, DEFAULT_TIMEOUT, like
+from .connection import BLOCKING, DEFAULT_TIMEOUT, target_of_client
 from .decision import Decision, Decisions
 from .handle import BlockingHandle, run
 from .info import Info, TopKey
@@ -58,7 +58,7 @@ class RateLimiter(Limiter):
         timeout: float | None = DEFAULT_TIMEOUT,
         max_connections: int | None = None,
     ) -> None:
-        super().__init__(BlockingHandle(like(client, timeout, max_connections, BLOCKING), timeout), policy)
+        super().__init__(BlockingHandle(target_of_client(client, timeout, max_connections, BLOCKING), timeout), policy)
 
     @classmethod
     def from_url(
@@ -100,7 +100,7 @@ class RateLimiter(Limiter):
     ) -> Decision:
         """Decide by a sliding window, or by up to 8 of different lengths that all must have room (``RL.CHECK``).
 
-        `cost` units are taken, all or none. `at_most` takes what there is, up to the cost; `force` charges even where
+        `cost` units are taken, all or none. `at_most` takes what there is, up to the cost; `force` charges even if
         there is no room; `block` locks the key for so long after a denial.
 
         >>> limiter.check("login:ann", "5/m", "20/h", block="15m").remaining
@@ -133,7 +133,7 @@ class RateLimiter(Limiter):
     def mcheck(self, rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], *, cost: int = 1) -> Decisions:
         """Decide by one sliding window for each of 1 to 128 keys, all or nothing over all of them (``RL.MCHECK``).
 
-        In a Redis Cluster, all keys have to be of one slot; `CrossSlotError` otherwise.
+        In a Redis Cluster, all keys have to be of one slot; else it is a `CrossSlotError`.
 
         >>> limiter.mcheck({"{ann}:ip": "100/m", "{ann}:account": "1000/h"}).allowed
         True

@@ -35,7 +35,7 @@ class Request(Generic[T]):
     read: Callable[[list[Any]], T]
     """Makes the result of the replies: one, or one for each primary."""
     fallback: Callable[[Literal["open", "closed"], str], T] | None
-    """Makes the result of a policy and a reason. None where no answer can be made up."""
+    """Makes the result of a policy and a reason. None if no answer can be made up."""
 
     def slot_key(self) -> bytes:
         """Return the key to route by, or raise `CrossSlotError`."""

@@ -206,7 +206,7 @@ def _check(
         check_tls(settings, given)
 
 
-def like(client: Any, timeout: float | None, max_connections: int | None, family: Family) -> Target:
+def target_of_client(client: Any, timeout: float | None, max_connections: int | None, family: Family) -> Target:
     """Return a target with the same address, user, TLS and database as the client, and as many connections.
 
     `max_connections` replaces their number. With None as timeout, it is the client itself.
@@ -218,7 +218,7 @@ def like(client: Any, timeout: float | None, max_connections: int | None, family
         return Target(family, lambda: client, isinstance(client, family.cluster), owned=False)
     settings = family.settings(checked_timeout(timeout))
     if isinstance(client, family.cluster):
-        return _like_cluster(client, settings, cap, family)
+        return _target_of_cluster_client(client, settings, cap, family)
     pool = getattr(client, "connection_pool", None)
     if not isinstance(client, family.redis) or not isinstance(pool, family.pool):
         kind = f"{type(client).__module__}.{type(client).__qualname__}"
@@ -249,7 +249,7 @@ def like(client: Any, timeout: float | None, max_connections: int | None, family
     )
 
 
-def _like_cluster(client: Any, settings: dict[str, Any], cap: int | None, family: Family) -> Target:
+def _target_of_cluster_client(client: Any, settings: dict[str, Any], cap: int | None, family: Family) -> Target:
     manager = client.nodes_manager
     theirs = manager.connection_kwargs
     known = family.cluster_options()

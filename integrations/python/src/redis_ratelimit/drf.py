@@ -72,7 +72,7 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
     """What the server said to the last request; None when it was not asked."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a `rate` that there cannot be where it is declared."""
+        """Refuse a `rate` that cannot be, when the class is declared."""
         super().__init_subclass__(**kwargs)
         if problem := unusable_rate(cls, cls.__dict__.get("rate")):
             raise ImproperlyConfigured(f"rate of {cls.__qualname__}: {problem}")

@@ -1,4 +1,4 @@
-"""Rate limits as dependencies of FastAPI. Needs Starlette only, where they are called instead of declared.
+"""Rate limits as dependencies of FastAPI. Needs Starlette only, if they are called instead of declared.
 
 app = FastAPI(lifespan=lifespan("redis://localhost"))
 
@@ -46,7 +46,7 @@ _RESPONSE = inspect.Parameter("response", inspect.Parameter.KEYWORD_ONLY, annota
 
 
 class TooManyRequests(HTTPException):
-    """A request was refused: 429, or 503 where the policy ``closed`` refused it without the server's decision.
+    """A request was refused: 429, or 503 if the policy ``closed`` refused it without the server's decision.
 
     Register an exception handler to answer in another way: `result` tells all.
     """

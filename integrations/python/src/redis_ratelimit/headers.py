@@ -1,4 +1,4 @@
-"""HTTP headers that tell a client where it stands.
+"""HTTP headers that tell a client what it has left.
 
 Seconds are whole and rounded up: a client that waits what it is told is never too early.
 """

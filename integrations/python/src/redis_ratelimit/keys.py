@@ -121,7 +121,7 @@ def client_ip(
     `peer` is the address that the connection comes from (``REMOTE_ADDR``), `forwarded_for` the header
     ``X-Forwarded-For``, or all of them in order. The header is believed only as far as `trusted_proxies` of the
     application's own proxies have written it: each appends whom it talked to, so with n of them the client is the n-th
-    address from the end, and whatever stands before it is the client's own invention. Where that address is missing or
+    address from the end, and whatever stands before it is the client's own invention. If that address is missing or
     malformed, the peer's is taken.
 
     IPv6 clients own whole networks, and are grouped by /64 (`ipv6_prefix`). IPv4 in IPv6 (``::ffff:192.0.2.1``) is

@@ -22,7 +22,7 @@ from .rates import units
 
 Parameters = Mapping[str, inspect.Parameter]
 
-# Where a URL has a place of its own for them.
+# What has a place of its own in a URL.
 _OF_THE_ADDRESS = frozenset({"host", "path", "port", "startup_nodes", "unix_socket_path", "url"})
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),

@@ -135,7 +135,7 @@ def _sentinel(parts: _Parts, tls: bool, settings: dict[str, Any], options: Mappi
     }
     own = [(name, value) for name, value in parts.query if name.startswith("sentinel_")]
     query = from_query([pair for pair in parts.query if pair not in own], {**family.options(name), **of_manager})
-    # The Sentinels may speak TLS where the servers do not, and the other way round.
+    # The Sentinels may speak TLS though the servers do not, and the other way round.
     of_sentinels = from_query(
         [(name.removeprefix("sentinel_"), value) for name, value in own],
         {**family.options("tls_connection"), "ssl": parameters(family.redis)["ssl"]},

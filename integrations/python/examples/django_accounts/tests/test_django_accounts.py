@@ -163,7 +163,7 @@ def test_exactly_the_limit_passes_with_all_workers_asked_at_once(
     assert len(site.answered - before) > 1
     # To look at the form is not limited.
     assert browser.get(path).status_code == 200
-    # Others are not, where the limit is on the address; and where it is on the account, another one is not.
+    # Others are not, if the limit is on the address; and if it is on the account, another one is not.
     fields = {name: text.format("other").replace("bob@", "eve@") for name, text in fields.items()}
     assert site.browser("127.0.0.3").post(path, **fields).status_code == status
 

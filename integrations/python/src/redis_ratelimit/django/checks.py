@@ -26,6 +26,6 @@ def check_cache(**_: Any) -> list[checks.CheckMessage]:
     except ConfigurationError as error:
         return [checks.Error(f"CACHES[{alias!r}]: {error}", id="redis_ratelimit.E002")]
     except RateLimitError as error:
-        # It may not be there yet, where an image is built for example.
+        # It may not be there yet, for example while an image is built.
         return [checks.Warning(f"CACHES[{alias!r}]: {error}", id="redis_ratelimit.W001")]
     return []

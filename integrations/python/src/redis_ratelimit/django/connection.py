@@ -35,7 +35,7 @@ def limiter(cache: str | BaseCache | ConnectionProxy[Any] = DEFAULT_CACHE_ALIAS)
 
     There is one for the whole process, with connections of its own to where the cache writes: the primary of a
     Sentinel service, the first of several ``LOCATION``s. It waits as long as the cache's ``socket_timeout`` says, and
-    0.25 s where that says nothing. Nothing is connected before the first call. Its policy is ``raise``; see
+    0.25 s if that says nothing. Nothing is connected before the first call. Its policy is ``raise``; see
     `RateLimiter.with_policy`.
 
     Raises `ImproperlyConfigured` when the cache is no single Redis.

@@ -46,7 +46,7 @@ class StorageBase(Generic[L]):
         self, uri: str, connection_pool: Any, key_prefix: str, timeout: float, options: Mapping[str, Any]
     ) -> None:
         self.key_prefix = key_prefix
-        self.recent = ReplyCache()
+        self._replies = ReplyCache()
         self._may_probe = True
         self._logged: set[type[RateLimitError]] = set()
         if connection_pool is not None and not isinstance(connection_pool, self._pool_type):
@@ -76,7 +76,7 @@ class StorageBase(Generic[L]):
             return await self._look(key, limit, 0, expiry)
         if limit == 0:
             state = LimitState.of(None, expiry, allowed_if_unused=False)
-            self.recent.keep(key, state)
+            self._replies.keep(key, state)
             return state
         if refusal := self._refusal(key, limit, expiry, cost):
             return refusal
@@ -94,7 +94,7 @@ class StorageBase(Generic[L]):
                 # Raised, it might be swallowed, and everything would pass.
                 decision = answer("closed", "POOL", limit=limit, cost=cost)
             state = LimitState.of(decision, expiry)
-        self.recent.keep(key, state)
+        self._replies.keep(key, state)
         return state
 
     async def _look(self, key: str, limit: int, cost: int, expiry: int) -> LimitState:
@@ -107,17 +107,17 @@ class StorageBase(Generic[L]):
             except PoolExhaustedError:
                 decision = answer("closed", "POOL", limit=limit, cost=cost)
         state = LimitState.of(decision, expiry, allowed_if_unused=cost <= limit)
-        self.recent.keep(key, state, asked=True)
+        self._replies.keep(key, state, asked=True)
         return state if cost else replace(state, allowed=True)
 
     async def _stats(self, key: str, limit: int, expiry: int) -> LimitState:
-        return self.recent.find(key, expiry) or await self._look(key, limit, 1, expiry)
+        return self._replies.find(key, expiry) or await self._look(key, limit, 1, expiry)
 
     # What the strategies of limits ask. They do not tell why: for a test, or after a hit for the headers.
 
     async def _read(self, key: str) -> LimitState:
         limit, expiry = limit_in(key) or (MAX_UNITS, 1)
-        return self.recent.find(key, expiry, of_hits=True) or await self._look(key, limit, 1, expiry)
+        return self._replies.find(key, expiry, of_hits=True) or await self._look(key, limit, 1, expiry)
 
     async def _incr(self, key: str, expiry: int, amount: int) -> int:
         declared = limit_of(key, expiry)
@@ -154,7 +154,7 @@ class StorageBase(Generic[L]):
     async def _clear(self, key: str) -> None:
         with self._wrapping():
             await self.limiter._ask(commands.reset([self.redis_key(key)]))
-        self.recent.keep(key, LimitState.of(None))
+        self._replies.keep(key, LimitState.of(None))
 
     async def _reset(self) -> int:
         handle = self.limiter._handle
@@ -173,7 +173,7 @@ class StorageBase(Generic[L]):
             raise classify(error) from error
         if found:
             forgotten += await self.limiter._ask(commands.reset(found))
-        self.recent = ReplyCache()
+        self._replies = ReplyCache()
         return forgotten
 
     @abstractmethod
@@ -210,7 +210,7 @@ class StorageBase(Generic[L]):
         if cost <= MAX_UNITS and usable(limit, expiry, "a storage for limits", gcra=key.endswith(GCRA)) is not None:
             return None
         state = LimitState.now(False, limit, expiry)
-        self.recent.keep(key, state)
+        self._replies.keep(key, state)
         return state
 
     @contextmanager
