@@ -66,7 +66,8 @@ rust_tests() {
     local status=0 junit=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
     if cargo nextest --version >/dev/null 2>&1; then
         rm -f "$junit"
-        cargo nextest run --locked "$@" || status=$?
+        # They wait for servers more than they compute.
+        cargo nextest run --locked --test-threads "$((2 * $(nproc)))" "$@" || status=$?
         [ ! -e "$junit" ] || cp "$junit" "$results/nextest.xml"
     else
         cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$results/cargo-test.log" || status=$?
