@@ -615,6 +615,13 @@ fn a_server_that_starts_again_with_its_backlog_goes_on_with_its_replica() {
     assert_replicated(&primary, &replica);
 }
 
+/// Traffic that has begun. An exchange of the module ends it, for it disconnects the clients.
+fn under_way(server: &Server) -> Traffic {
+    let traffic = Traffic::start_in_any_way(server);
+    traffic.go_on_for(50);
+    traffic
+}
+
 #[test]
 fn the_module_may_come_and_go_with_replicas_and_without() {
     let primary = Node::start_with(|| {
@@ -627,21 +634,15 @@ fn the_module_may_come_and_go_with_replicas_and_without() {
     attach(&replicas[0], &primary);
     replicas[0].wait_for_link();
     client.ask(&format!("MODULE LOAD {}", module().display()));
-    // It ends with each exchange, which disconnects the clients.
-    let traffic = || {
-        let traffic = Traffic::start_in_any_way(&primary);
-        traffic.go_on_for(50);
-        traffic
-    };
-    let going = traffic();
+    let traffic = under_way(&primary);
     exchange(&mut client, &module());
-    going.stop();
-    let going = traffic();
+    traffic.stop();
+    let traffic = under_way(&primary);
     attach(&replicas[1], &primary);
     exchange(&mut client, &module());
-    going.stop();
+    traffic.stop();
     replicas[1].wait_for_link();
-    traffic().stop();
+    under_way(&primary).stop();
     for replica in &replicas {
         assert_replicated(&primary, replica);
         replica.connect().ask("REPLICAOF NO ONE");
@@ -649,24 +650,19 @@ fn the_module_may_come_and_go_with_replicas_and_without() {
 
     let alone = start(&[]);
     let mut client = alone.connect();
-    let traffic = || {
-        let traffic = Traffic::start_in_any_way(&alone);
-        traffic.go_on_for(20);
-        traffic
-    };
-    let going = traffic();
+    let traffic = under_way(&alone);
     exchange(&mut client, &module());
-    going.stop();
+    traffic.stop();
     for replica in &replicas {
         attach(replica, &alone);
-        let going = traffic();
+        let traffic = under_way(&alone);
         exchange(&mut client, &module());
-        going.stop();
+        traffic.stop();
     }
     for replica in &replicas {
         replica.wait_for_link();
     }
-    traffic().stop();
+    under_way(&alone).stop();
     for replica in &replicas {
         assert_replicated(&alone, replica);
     }
