@@ -20,6 +20,11 @@ server() {
     printf '%s\n' "${REDIS_SERVER:-redis-server}"
 }
 
+# Debian's name for the processor of this machine.
+this_architecture() {
+    uname -m | sed 's/^x86_64$/amd64/; s/^aarch64$/arm64/'
+}
+
 # virtual_environment DIRECTORY REQUIREMENTS [PYTHON]: a virtual environment with the packages of that file. It is made anew
 # if the file or Python has changed; only one call at a time.
 virtual_environment() {
