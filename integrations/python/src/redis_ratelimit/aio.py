@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -70,9 +70,16 @@ class AsyncRateLimiter(Limiter):
         at_most: bool = False,
         force: bool = False,
         block: Duration | None = None,
+        upto: Duration | None = None,
+        keep: int = 0,
+        receipt: bool = False,
+        renew: int | None = None,
     ) -> Decision:
         """As `RateLimiter.check`."""
-        return await self._ask(commands.check(key, rates, cost, at_most, force, block))
+        request = commands.check(
+            key, rates, cost, at_most, force, block, upto=upto, keep=keep, receipt=receipt, renew=renew
+        )
+        return await self._ask(request)
 
     async def gcra(
         self,
@@ -84,15 +91,25 @@ class AsyncRateLimiter(Limiter):
         at_most: bool = False,
         force: bool = False,
         block: Duration | None = None,
+        upto: Duration | None = None,
+        keep: int = 0,
+        max_wait: Duration | None = None,
     ) -> Decision:
         """As `RateLimiter.gcra`."""
-        return await self._ask(commands.gcra(key, rate, burst, cost, at_most, force, block))
+        request = commands.gcra(key, rate, burst, cost, at_most, force, block, upto=upto, keep=keep, max_wait=max_wait)
+        return await self._ask(request)
 
     async def mcheck(
-        self, rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], *, cost: int = 1
+        self,
+        rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]],
+        *,
+        cost: int = 1,
+        costs: Sequence[int] | None = None,
+        force: bool = False,
+        receipt: bool = False,
     ) -> Decisions:
         """As `RateLimiter.mcheck`."""
-        return await self._ask(commands.mcheck(rates, cost))
+        return await self._ask(commands.mcheck(rates, cost, costs=costs, force=force, receipt=receipt))
 
     async def peek(self, key: Key, *, cost: int = 1) -> Decision | None:
         """As `RateLimiter.peek`."""
@@ -102,9 +119,9 @@ class AsyncRateLimiter(Limiter):
         """As `RateLimiter.info`."""
         return await self._ask(commands.info(key))
 
-    async def refund(self, key: Key, units: int = 1) -> Decision | None:
+    async def refund(self, key: Key, units: int = 1, *, receipt: int | None = None) -> Decision | None:
         """As `RateLimiter.refund`."""
-        return await self._ask(commands.refund(key, units))
+        return await self._ask(commands.refund(key, units, receipt=receipt))
 
     async def reset(self, *keys: Key) -> int:
         """As `RateLimiter.reset`."""

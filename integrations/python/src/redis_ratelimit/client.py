@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -97,18 +97,29 @@ class RateLimiter(Limiter):
         at_most: bool = False,
         force: bool = False,
         block: Duration | None = None,
+        upto: Duration | None = None,
+        keep: int = 0,
+        receipt: bool = False,
+        renew: int | None = None,
     ) -> Decision:
         """Decide by a sliding window, or by up to 8 of different lengths that all must have room (``RL.CHECK``).
 
         `cost` units are taken, all or none. `at_most` takes what there is, up to the cost; `force` charges even if
-        there is no room; `block` locks the key for so long after a denial.
+        there is no room; `block` locks the key for so long after a denial, and with `upto` each block in a row twice
+        as long as the one before, up to that. `keep` leaves so many units for others.
+
+        With `receipt`, `Decision.receipt` is what `refund` takes to give back these very units; `renew` gives back
+        those of an earlier receipt and asks for the cost anew, in one step.
 
         >>> limiter.check("login:ann", "5/m", "20/h", block="15m").remaining
         4
         >>> limiter.check("upload:ann", (100, "1h"), cost=150, at_most=True).granted
         100
         """
-        return run(self._ask(commands.check(key, rates, cost, at_most, force, block)))
+        request = commands.check(
+            key, rates, cost, at_most, force, block, upto=upto, keep=keep, receipt=receipt, renew=renew
+        )
+        return run(self._ask(request))
 
     def gcra(
         self,
@@ -120,25 +131,41 @@ class RateLimiter(Limiter):
         at_most: bool = False,
         force: bool = False,
         block: Duration | None = None,
+        upto: Duration | None = None,
+        keep: int = 0,
+        max_wait: Duration | None = None,
     ) -> Decision:
         """Decide by GCRA, a token bucket: the rate sustained, at most `burst` at once (``RL.GCRA``).
 
-        By default the burst is the limit.
+        By default the burst is the limit. With `max_wait`, what would have room within that time is granted now, and
+        `Decision.retry_after` is how long to wait before going on: `wait_turn` does so. The rest is as for `check`.
 
         >>> limiter.gcra("feed:ann", "10/s", burst=20).remaining
         19
         """
-        return run(self._ask(commands.gcra(key, rate, burst, cost, at_most, force, block)))
+        request = commands.gcra(key, rate, burst, cost, at_most, force, block, upto=upto, keep=keep, max_wait=max_wait)
+        return run(self._ask(request))
 
-    def mcheck(self, rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], *, cost: int = 1) -> Decisions:
+    def mcheck(
+        self,
+        rates: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]],
+        *,
+        cost: int = 1,
+        costs: Sequence[int] | None = None,
+        force: bool = False,
+        receipt: bool = False,
+    ) -> Decisions:
         """Decide by one sliding window for each of 1 to 128 keys, all or nothing over all of them (``RL.MCHECK``).
 
         In a Redis Cluster, all keys have to be of one slot; else it is a `CrossSlotError`.
 
+        `costs` are those of the keys, in their order. 0 is allowed, though not for all: such a key needs a unit free,
+        and is charged none. `force` and `receipt` are as for `check`.
+
         >>> limiter.mcheck({"{ann}:ip": "100/m", "{ann}:account": "1000/h"}).allowed
         True
         """
-        return run(self._ask(commands.mcheck(rates, cost)))
+        return run(self._ask(commands.mcheck(rates, cost, costs=costs, force=force, receipt=receipt)))
 
     def peek(self, key: Key, *, cost: int = 1) -> Decision | None:
         """Tell what a request would be answered, and charge nothing (``RL.PEEK``). None when nothing is in use.
@@ -152,8 +179,8 @@ class RateLimiter(Limiter):
         """Tell all about one limiter (``RL.INFO``). None when nothing is in use."""
         return run(self._ask(commands.info(key)))
 
-    def refund(self, key: Key, units: int = 1) -> Decision | None:
-        """Give back the units granted last (``RL.REFUND``).
+    def refund(self, key: Key, units: int = 1, *, receipt: int | None = None) -> Decision | None:
+        """Give back the units granted last, or those of a receipt (``RL.REFUND``).
 
         `Decision.granted` says how many. None when nothing is in use.
 
@@ -162,7 +189,7 @@ class RateLimiter(Limiter):
         >>> limiter.refund("mail:ann", 2).remaining
         4
         """
-        return run(self._ask(commands.refund(key, units)))
+        return run(self._ask(commands.refund(key, units, receipt=receipt)))
 
     def reset(self, *keys: Key) -> int:
         """Forget limiters, and the blocks on them (``RL.RESET``). Returns how many there were.

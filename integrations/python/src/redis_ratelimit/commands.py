@@ -48,18 +48,42 @@ class Request(Generic[T]):
 
 
 def check(
-    key: Key, given: Sequence[RateLike], cost: int, at_most: bool, force: bool, block: Duration | None
+    key: Key,
+    given: Sequence[RateLike],
+    cost: int = 1,
+    at_most: bool = False,
+    force: bool = False,
+    block: Duration | None = None,
+    *,
+    upto: Duration | None = None,
+    keep: int = 0,
+    receipt: bool = False,
+    renew: int | None = None,
 ) -> Request[Decision]:
     """``RL.CHECK``."""
     found = rates(given)
     if not found:
         raise ArgumentError("check needs at least one rate")
-    words = ["RL.CHECK", _bytes(key), *_windows(found), *_options(cost, at_most, force, block)]
-    return _decision(key, words, limit=min(found).limit, cost=cost)
+    words = ["RL.CHECK", _bytes(key), *_windows(found), *_options(cost, at_most, force, block, upto, keep)]
+    if renew is not None:
+        words += ["RENEW", _receipt(renew, "renew")]
+    elif receipt:
+        words.append("RECEIPT")
+    return _decision(key, words, limit=min(found).limit, cost=cost, receipt=receipt or renew is not None)
 
 
 def gcra(
-    key: Key, given: RateLike, burst: int | None, cost: int, at_most: bool, force: bool, block: Duration | None
+    key: Key,
+    given: RateLike,
+    burst: int | None,
+    cost: int = 1,
+    at_most: bool = False,
+    force: bool = False,
+    block: Duration | None = None,
+    *,
+    upto: Duration | None = None,
+    keep: int = 0,
+    max_wait: Duration | None = None,
 ) -> Request[Decision]:
     """``RL.GCRA``."""
     rate = one_rate(given)
@@ -67,11 +91,23 @@ def gcra(
     most = checked_burst(rate, burst)
     if burst is not None:
         words += ["BURST", burst]
-    words += _options(cost, at_most, force, block)
+    words += _options(cost, at_most, force, block, upto, keep)
+    if max_wait is not None:
+        for other, given_too in (("at_most", at_most), ("force", force), ("keep", keep)):
+            if given_too:
+                raise ArgumentError(f"max_wait and {other} exclude each other")
+        words += ["MAXWAIT", _time(milliseconds(max_wait, "max_wait"))]
     return _decision(key, words, limit=most, cost=cost)
 
 
-def mcheck(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], cost: int) -> Request[Decisions]:
+def mcheck(
+    given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]],
+    cost: int = 1,
+    *,
+    costs: Sequence[int] | None = None,
+    force: bool = False,
+    receipt: bool = False,
+) -> Request[Decisions]:
     """``RL.MCHECK``."""
     pairs = list(given.items() if isinstance(given, Mapping) else given)
     if not 1 <= len(pairs) <= 128:
@@ -81,17 +117,25 @@ def mcheck(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], cost:
     if len(set(keys)) != len(keys):
         raise ArgumentError("the keys of mcheck must differ")
     found = [one_rate(rate) for _, rate in pairs]
-    words: list[Word] = ["RL.MCHECK", len(keys), *keys, *_windows(found), *_options(cost, False, False, None)]
+    words: list[Word] = ["RL.MCHECK", len(keys), *keys, *_windows(found), *_options(cost, force=force)]
+    if costs is not None:
+        words += ["COSTS", *_costs(costs, len(keys), cost)]
+    if receipt:
+        words.append("RECEIPT")
+    each = [cost] * len(keys) if costs is None else costs
 
     def read(replies: list[Any]) -> Decisions:
         rows = replies[0]
         if not isinstance(rows, list) or len(rows) != len(keys):
             raise ReplyError(f"RL.MCHECK replied {rows!r:.200}")
-        return Decisions(dict(zip(named, map(_five, rows), strict=True)))
+        return Decisions({key: _fields(row, receipt) for key, row in zip(named, rows, strict=True)})
 
     def fallback(policy: Literal["open", "closed"], reason: str) -> Decisions:
         return Decisions(
-            {key: answer(policy, reason, limit=rate.limit, cost=cost) for key, rate in zip(named, found, strict=True)}
+            {
+                key: answer(policy, reason, limit=rate.limit, cost=of_key)
+                for key, rate, of_key in zip(named, found, each, strict=True)
+            }
         )
 
     return Request(tuple(words), tuple(keys), read, fallback)
@@ -99,18 +143,21 @@ def mcheck(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]], cost:
 
 def peek(key: Key, cost: int) -> Request[Decision | None]:
     """``RL.PEEK``."""
-    words: list[Word] = ["RL.PEEK", _bytes(key), *_options(cost, False, False, None)]
+    words: list[Word] = ["RL.PEEK", _bytes(key), *_options(cost)]
     return Request(
         tuple(words),
         (_bytes(key),),
-        _null_or(_five),
+        _null_or(_fields),
         lambda policy, reason: answer(policy, reason, limit=0, cost=cost),
     )
 
 
-def refund(key: Key, amount: int) -> Request[Decision | None]:
+def refund(key: Key, amount: int, *, receipt: int | None = None) -> Request[Decision | None]:
     """``RL.REFUND``."""
-    return Request(("RL.REFUND", _bytes(key), units(amount, "units")), (_bytes(key),), _null_or(_five), None)
+    words: list[Word] = ["RL.REFUND", _bytes(key), units(amount, "units")]
+    if receipt is not None:
+        words += ["RECEIPT", _receipt(receipt, "receipt")]
+    return Request(tuple(words), (_bytes(key),), _null_or(_fields), None)
 
 
 def info(key: Key) -> Request[Info | None]:
@@ -134,7 +181,7 @@ def probe(key: Key) -> Request[None]:
     """
 
     def read(replies: list[Any]) -> None:
-        if _five(replies[0]).granted != 0:
+        if _fields(replies[0]).granted != 0:
             raise ReplyError(f"CL.THROTTLE replied {replies[0]!r:.200}")
 
     return Request(("CL.THROTTLE", _bytes(key), 0, 1, 1, 0), (_bytes(key),), read, None)
@@ -166,11 +213,11 @@ def top(count: int, database: int | None = None) -> Request[list[TopKey]]:
     return Request(("RL.TOP", count, *only), (), read, None)
 
 
-def _decision(key: Key, words: list[Word], *, limit: int, cost: int) -> Request[Decision]:
+def _decision(key: Key, words: list[Word], *, limit: int, cost: int, receipt: bool = False) -> Request[Decision]:
     return Request(
         tuple(words),
         (_bytes(key),),
-        lambda replies: _five(replies[0]),
+        lambda replies: _fields(replies[0], receipt),
         lambda policy, reason: answer(policy, reason, limit=limit, cost=cost),
     )
 
@@ -194,20 +241,54 @@ def _time(milliseconds: int) -> str:
     return f"{milliseconds}ms" if milliseconds % 1000 else str(milliseconds // 1000)
 
 
-def _options(cost: int, at_most: bool, force: bool, block: Duration | None) -> list[Word]:
+def _receipt(value: int, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 1 << 63:
+        raise ArgumentError(f"{what} must be the receipt of what was granted (0 is that of nothing), not {value!r:.80}")
+    return value
+
+
+def _costs(costs: Sequence[int], keys: int, cost: int) -> Sequence[int]:
+    if cost != 1:
+        raise ArgumentError("cost and costs exclude each other")
+    if isinstance(costs, (str, bytes)) or not isinstance(costs, Sequence) or len(costs) != keys:
+        raise ArgumentError(f"costs must be a list with one cost for each of the {keys} keys, not {costs!r:.80}")
+    for one in costs:
+        if one != 0 or isinstance(one, (bool, float)):
+            units(one, "each of costs (which may also be 0)")
+    if not any(costs):
+        raise ArgumentError("at least one of costs must be above 0")
+    return costs
+
+
+def _options(
+    cost: int,
+    at_most: bool = False,
+    force: bool = False,
+    block: Duration | None = None,
+    upto: Duration | None = None,
+    keep: int = 0,
+) -> list[Word]:
     if force and at_most:
         raise ArgumentError("at_most and force exclude each other")
     if force and block is not None:
         raise ArgumentError("force and block exclude each other: what is forced is never denied")
+    if force and keep:
+        raise ArgumentError("force and keep exclude each other: what is forced leaves nothing for others")
     words: list[Word] = []
     if units(cost, "cost") != 1:
         words += ["COST", cost]
+    if isinstance(keep, bool) or keep != 0:
+        words += ["KEEP", units(keep, "keep")]
     if at_most:
         words.append("ATMOST")
     if force:
         words.append("FORCE")
     if block is not None:
         words += ["BLOCK", _time(milliseconds(block, "block"))]
+    if upto is not None:
+        if block is None or milliseconds(upto, "upto") < milliseconds(block, "block"):
+            raise ArgumentError("upto is how long a block may become: it needs a block, and must be at least as long")
+        words += ["UPTO", _time(milliseconds(upto, "upto"))]
     return words
 
 
@@ -227,12 +308,13 @@ def _integer(value: Any) -> int:
     raise ReplyError(f"an integer was expected in the reply, not {value!r:.80}")
 
 
-def _five(reply: Any) -> Decision:
-    """Read the five integers. Later versions may send more."""
-    if not isinstance(reply, list) or len(reply) < 5:
-        raise ReplyError(f"five integers were expected in the reply, not {reply!r:.200}")
-    granted, limit, remaining, retry_after, reset_after = map(_integer, reply[:5])
-    return Decision(granted, limit, remaining, retry_after, reset_after)
+def _fields(reply: Any, receipt: bool = False) -> Decision:
+    """Read the five integers, and a sixth if it was asked for. Later versions may send more."""
+    wanted = 6 if receipt else 5
+    if not isinstance(reply, list) or len(reply) < wanted:
+        raise ReplyError(f"{wanted} integers were expected in the reply, not {reply!r:.200}")
+    granted, limit, remaining, retry_after, reset_after, *more = map(_integer, reply[:wanted])
+    return Decision(granted, limit, remaining, retry_after, reset_after, receipt=more[0] if more else 0)
 
 
 def _info(reply: Any) -> Info:
@@ -256,6 +338,7 @@ def _info(reply: Any) -> Info:
                 )
                 for window in windows
             ),
+            fields.get("blocks", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ReplyError(f"RL.INFO replied {reply!r:.200}") from error

@@ -31,7 +31,10 @@ class Decision:
     remaining: int
     """Units left after this call, never below 0."""
     retry_after_ms: int
-    """Milliseconds until the same request would be granted, if nobody else asks; 0 when granted, -1 for never."""
+    """Milliseconds until the same request would be granted, if nobody else asks; 0 when granted, -1 for never.
+
+    With `max_wait`, a request that is granted has to wait so long before it goes on.
+    """
     reset_after_ms: int
     """Milliseconds until the whole quota is back."""
     degraded: str | None = None
@@ -39,6 +42,8 @@ class Decision:
 
     None for the server's own decision. Of a degraded decision only `allowed` means something.
     """
+    receipt: int = 0
+    """What to name when units of this very grant are given back; 0 if nothing was charged, or none was asked for."""
 
     @property
     def allowed(self) -> bool:
@@ -52,7 +57,10 @@ class Decision:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the same request would be granted; 0.0 when granted, None for never."""
+        """Seconds until the same request would be granted; 0.0 when granted, None for never.
+
+        With `max_wait`, those to wait before going on.
+        """
         return None if self.never else self.retry_after_ms / 1000
 
     @property
@@ -82,7 +90,8 @@ class Decisions(Mapping[str | bytes, Decision]):
     @property
     def allowed(self) -> bool:
         """Whether every key granted the request."""
-        return all(row.allowed for row in self.rows.values())
+        # All of them or none. A key that was asked for no units, by `costs`, has granted none in either case.
+        return any(row.allowed for row in self.rows.values())
 
     @property
     def refused(self) -> tuple[str | bytes, ...]:

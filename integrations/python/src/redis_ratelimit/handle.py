@@ -14,14 +14,15 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from redis.asyncio.cluster import PipelineCommand
 from redis.client import NEVER_DECODE
 from redis.credentials import CredentialProvider
-from redis.exceptions import RedisClusterException, SlotNotCoveredError
+from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisClusterException, SlotNotCoveredError
 
 from .classify import CLIENT_ERRORS, is_demotion
 from .commands import Request
@@ -102,16 +103,31 @@ class ClientHandle(ABC):
 
         Raises `PoolExhaustedError` if no connection is free in time, else what redis-py raises.
         """
+        return await self._seated(self._send, request)
+
+    async def send_all(self, requests: Sequence[Request[Any]]) -> list[list[Any] | Exception]:
+        """Send requests with keys at once, in a cluster to one node after the other. They are no transaction.
+
+        Returns for each what `send` would have returned, or raised.
+        """
+        try:
+            return await self._seated(self._send_all, requests)
+        except PoolExhaustedError as error:
+            return [error] * len(requests)
+        except CLIENT_ERRORS as error:
+            return [error] * len(requests)
+
+    async def _seated(self, send: Callable[[Place, Any], Coroutine[Any, Any, T]], what: Any) -> T:
         place = await self._place()
         room = place.room
         if room is None:
-            return await self._send(place, request)
+            return await send(place, what)
         if not await self._enter(room):
             raise PoolExhaustedError(
                 f"no connection was free within {self._patience} s, of max_connections={self._max_connections}"
             )
         try:
-            return await self._send(place, request)
+            return await send(place, what)
         finally:
             room.release()
 
@@ -145,6 +161,39 @@ class ClientHandle(ABC):
         return [
             await self._call(client.execute_command, *request.words, target_nodes=node, **options) for node in nodes
         ]
+
+    async def _send_all(self, place: Place, requests: Sequence[Request[Any]]) -> list[list[Any] | Exception]:
+        client = self._client_of(place)
+        groups: dict[str, tuple[Any, list[int]]] = {}
+        if self.target.cluster:
+            await self._prepare(client)
+        for index, request in enumerate(requests):
+            node = client.get_node_from_key(request.slot_key()) if self.target.cluster else None
+            groups.setdefault(node.name if node else "", (node, []))[1].append(index)
+        found: dict[int, list[Any] | Exception] = {}
+        for node, indexes in groups.values():
+            try:
+                replies = await self._pipeline(client, node, [requests[index].words for index in indexes])
+            except CLIENT_ERRORS as error:
+                replies = [error] * len(indexes)
+            for index, reply in zip(indexes, replies, strict=True):
+                found[index] = reply if isinstance(reply, Exception) else [reply]
+        for index, reply in found.items():
+            # A node that is not the one to ask has charged nothing, and given nothing back.
+            if isinstance(reply, (ReadOnlyError, MovedError, AskError)):
+                try:
+                    found[index] = await self._send(place, requests[index])
+                except CLIENT_ERRORS as error:
+                    found[index] = error
+        return [found[index] for index in range(len(requests))]
+
+    async def _pipeline(self, client: Any, node: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
+        """Send commands at once on one connection. What the server refuses is returned, not raised."""
+        pipeline = (client if node is None else client.get_redis_connection(node)).pipeline(transaction=False)
+        for words in commands:
+            pipeline.execute_command(*words, **{NEVER_DECODE: True})
+        replies: list[Any] = await self._call(pipeline.execute, raise_on_error=False)
+        return replies
 
     def _client_of(self, place: Place) -> Any:
         client = place.client
@@ -294,6 +343,14 @@ class AsyncHandle(ClientHandle):
 
     async def _prepare(self, client: Any) -> None:
         await client.initialize()
+
+    async def _pipeline(self, client: Any, node: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
+        if node is None:
+            return await super()._pipeline(client, node, commands)
+        # A node of an asyncio cluster client has connections, but no client.
+        sent = [PipelineCommand(index, *words, **{NEVER_DECODE: True}) for index, words in enumerate(commands)]
+        await node.execute_pipeline(sent)
+        return [command.result for command in sent]
 
 
 async def _keep(handle: weakref.ref[AsyncHandle], loop: asyncio.AbstractEventLoop, place: Place) -> AsyncIterator[None]:

@@ -43,6 +43,8 @@ class Info:
     """Milliseconds until the block is over; 0 without one."""
     windows: tuple[Window, ...]
     """The windows in force, in the order in which they were named last."""
+    blocks: int = 0
+    """How many blocks there were in a row, see `upto` of `RateLimiter.check`."""
 
     @property
     def blocked_for(self) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .classify import CLIENT_ERRORS, classify
 from .commands import Request
-from .errors import PoolExhaustedError, UnavailableError
+from .errors import PoolExhaustedError, RateLimitError, UnavailableError
 from .handle import ClientHandle
 from .outage import Outages
 from .policy import Policy, checked
@@ -80,6 +81,11 @@ class Limiter:
         except CLIENT_ERRORS as error:
             raise classify(error) from error
 
+    async def _ask_all(self, requests: Sequence[Request[T]]) -> list[T | RateLimitError]:
+        """Ask several things at once. Returns what an error means, in the place of a result, and raises nothing."""
+        answers = await self._handle.send_all(requests)
+        return [_result(request, replies) for request, replies in zip(requests, answers, strict=True)]
+
     def _without_decision(self, request: Request[T], error: Exception) -> T:
         """Raise what the error means, or return what the policy says."""
         ours = classify(error)
@@ -109,3 +115,10 @@ class Limiter:
         if now - self._pool.said >= SAY_AGAIN_AFTER:
             self._pool.said = now
             logger.warning("too few connections for rate limiting, so requests are refused: %s", error)
+
+
+def _result(request: Request[Any], replies: list[Any] | Exception) -> Any:
+    try:
+        return classify(replies) if isinstance(replies, Exception) else request.read(replies)
+    except RateLimitError as error:
+        return error
