@@ -25,6 +25,11 @@ this_architecture() {
     uname -m | sed 's/^x86_64$/amd64/; s/^aarch64$/arm64/'
 }
 
+# machine_of ARCHITECTURE: what others call the processor that Debian calls so.
+machine_of() {
+    sed 's/^amd64$/x86_64/; s/^arm64$/aarch64/' <<<"$1"
+}
+
 # virtual_environment DIRECTORY REQUIREMENTS [PYTHON]: a virtual environment with the packages of that file. It is made anew
 # if the file or Python has changed; only one call at a time.
 virtual_environment() {
