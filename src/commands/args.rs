@@ -1,7 +1,7 @@
 //! Arguments, as clients spell them.
 
 use super::errors::{INVALID_LIMIT, INVALID_WINDOW, SYNTAX};
-use crate::limiter::{Rule, Units, Window};
+use crate::limiter::{Rule, Timestamp, Units, Window};
 use crate::server::{Call, Error};
 
 /// The arguments that have not been read yet.
@@ -15,6 +15,11 @@ impl<'a> Arguments<'a> {
     /// The arguments from `next` on; the command's name is at 0.
     pub(super) const fn from(call: &'a Call<'a>, next: usize) -> Self {
         Self { call, next }
+    }
+
+    /// Which one is next.
+    pub(super) const fn position(&self) -> usize {
+        self.next
     }
 
     /// The next one, without reading it.
@@ -50,6 +55,18 @@ impl<'a> Arguments<'a> {
 /// A limit, a cost or a burst.
 pub(super) fn units(argument: &[u8]) -> Option<Units> {
     integer(argument).and_then(Units::new)
+}
+
+/// A cost, or units that are to remain, which may be 0.
+pub(super) fn units_or_zero(argument: &[u8]) -> Option<u64> {
+    or_zero(argument).filter(|units| *units <= Units::MAX)
+}
+
+/// A receipt. That of a time beyond all times, or 0, is the receipt of nothing.
+pub(super) fn receipt(argument: &[u8]) -> Option<Timestamp> {
+    const MAX: u64 = i64::MAX as u64;
+    let micros = or_zero(argument).filter(|micros| *micros <= MAX)?;
+    Some(Timestamp::from_micros(micros))
 }
 
 /// A window or a duration: seconds, or an integer with a unit.

@@ -1,14 +1,29 @@
-//! `RL.CHECK key limit window [limit window ...] [COST n] [ATMOST | FORCE] [BLOCK duration]`
+//! `RL.CHECK key limit window [limit window ...] [COST n] [KEEP n] [ATMOST | FORCE]
+//! [BLOCK duration [UPTO duration]] [RECEIPT | RENEW receipt]`
 
 use super::args::Arguments;
-use super::execute::decide;
-use super::options::{AllowedOptions, Options};
+use super::execute::{decide, decide_with_receipt};
+use super::options::{Options, OptionsOf};
 use super::spec::{
-    BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW,
+    ATMOST, BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, FORCE, KEEP, KEY, KEY_FLAGS, LIMIT,
+    WINDOW,
 };
 use crate::limiter::{Rules, Windows};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
+
+/// `ATMOST | FORCE`
+const MODE: Argument = Argument::new(c"mode", ArgumentKind::OneOf(&[ATMOST, FORCE])).optional();
+
+/// `RECEIPT | RENEW receipt`
+const RECEIPT: Argument = Argument::new(
+    c"receipt",
+    ArgumentKind::OneOf(&[
+        Argument::word(c"RECEIPT", c"with_receipt"),
+        Argument::with_word(c"RENEW", c"renewed", ArgumentKind::Integer),
+    ]),
+)
+.optional();
 
 pub(super) struct Check;
 
@@ -29,8 +44,10 @@ impl Command for Check {
             KEY,
             Argument::new(c"rule", ArgumentKind::Block(&[LIMIT, WINDOW])).multiple(),
             COST,
+            KEEP,
             MODE,
             BLOCK,
+            RECEIPT,
         ],
     };
 
@@ -42,7 +59,11 @@ impl Command for Check {
         while arguments.another_pair() {
             rules.add(arguments.rule()?)?;
         }
-        let request = Options::parse(&mut arguments, AllowedOptions::Decision)?.request();
-        decide::<Windows>(call, Self::COUNTERS, &rules, &request)
+        let options = Options::parse(&mut arguments, OptionsOf::Check)?;
+        let request = options.request();
+        match options.receipt {
+            None => decide::<Windows>(call, Self::COUNTERS, &rules, &request),
+            Some(receipt) => decide_with_receipt(call, Self::COUNTERS, &rules, &request, receipt),
+        }
     }
 }

@@ -15,7 +15,7 @@ const _: () = {
     assert!(MAX_WINDOWS == 8);
     assert!(MAX_KEYS_OF_ONE_CALL == 128);
     assert!(MAX_KEYS == 1_000);
-    assert!(VERSION == 1);
+    assert!(VERSION == 2);
 };
 
 pub(super) const SYNTAX: Error = Error::Argument(c"ERR syntax error");
@@ -31,6 +31,21 @@ pub(super) const INVALID_WINDOW: Error = Error::Argument(
 pub(super) const INVALID_BLOCK: Error = Error::Argument(
     c"ERR block must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
 );
+pub(super) const INVALID_UP_TO: Error = Error::Argument(
+    c"ERR upto must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
+);
+pub(super) const UP_TO_BELOW_BLOCK: Error =
+    Error::Argument(c"ERR upto must be at least as long as block");
+pub(super) const INVALID_MAX_WAIT: Error = Error::Argument(
+    c"ERR maxwait must be from 1ms to 10 years: an integer number of seconds, or with a unit: ms, s, m, h, d, w",
+);
+pub(super) const INVALID_KEEP: Error =
+    Error::Argument(c"ERR keep must be an integer from 0 to 4294967295");
+pub(super) const INVALID_COSTS: Error = Error::Argument(
+    c"ERR costs must be an integer from 0 to 4294967295 for each key, not all of them 0",
+);
+pub(super) const INVALID_RECEIPT: Error =
+    Error::Argument(c"ERR receipt must be an integer from 0 to 9223372036854775807");
 pub(super) const INVALID_UNITS: Error =
     Error::Argument(c"ERR units must be an integer from 1 to 4294967295");
 pub(super) const INVALID_NUMKEYS: Error =
@@ -92,7 +107,7 @@ impl From<DecodeError> for Error {
             DecodeError::NewerVersion(version) => Self::NewerVersion(
                 "ERR the key holds a limiter in state version ",
                 version,
-                ": a newer redis-ratelimit is needed, this one reads version 1",
+                ": a newer redis-ratelimit is needed, this one reads versions 1 and 2",
             ),
         }
     }

@@ -1,12 +1,14 @@
 //! One call on one key: open it, decide, do to the key what the outcome says, and make the outcome known.
 
 use super::errors::NOT_A_LIMITER;
-use super::reply::row;
+use super::options::Receipt;
+use super::reply::{receipt_row, row};
 use crate::limiter::{
-    Decision, Encoded, Encoding, Limiter, MIN_LEN, Outcome, Request, Timestamp, Write,
+    Decision, Encoded, Encoding, Limiter, MIN_LEN, Outcome, Request, Rules, Timestamp, Windows,
+    Write,
 };
 use crate::server::{Call, Error, Key, Stored};
-use crate::stats::counters::CommandCounters;
+use crate::stats::counters::{BLOCKS_GROWN, CommandCounters, RECEIPTS_RENEWED};
 use crate::stats::denied_keys;
 
 /// Decides `request` on the limiter in the key that is the first argument.
@@ -16,6 +18,48 @@ pub(super) fn decide<A: Encoding>(
     parameters: &A::Parameters,
     request: &Request,
 ) -> Result<(), Error> {
+    let decision = execute::<A>(call, counters, parameters, |limiter| {
+        limiter.decide(request)
+    })?;
+    call.reply_integers(&row(&decision));
+    Ok(())
+}
+
+/// The same for a request that wants a receipt.
+pub(super) fn decide_with_receipt(
+    call: &Call<'_>,
+    counters: &CommandCounters,
+    rules: &Rules,
+    request: &Request,
+    receipt: Receipt,
+) -> Result<(), Error> {
+    let mut admitted = None;
+    let decision = execute::<Windows>(call, counters, rules, |limiter| {
+        let outcome = match receipt {
+            Receipt::Wanted => limiter.decide(request),
+            Receipt::Renew(receipt) => {
+                let (outcome, renewed) = limiter.renew(request, receipt);
+                RECEIPTS_RENEWED.add(renewed.into());
+                outcome
+            }
+        };
+        if outcome.decision.granted > 0 {
+            admitted = limiter.receipt();
+        }
+        outcome
+    })?;
+    call.reply_integers(&receipt_row(&decision, admitted));
+    Ok(())
+}
+
+/// Opens the limiter in the key that is the first argument, stores what `decide` made of it, and makes the decision known.
+#[inline(always)]
+fn execute<A: Encoding>(
+    call: &Call<'_>,
+    counters: &CommandCounters,
+    parameters: &A::Parameters,
+    decide: impl FnOnce(&mut Limiter<A>) -> Outcome,
+) -> Result<Decision, Error> {
     let mut key = Key::write(call, 1)?;
     let now = call.now();
     // As `Limiter::open`, but in place.
@@ -24,13 +68,16 @@ pub(super) fn decide<A: Encoding>(
         limiter.restore(stored)?;
         limiter.set_parameters(parameters);
     }
-    let Outcome { decision, write } = limiter.decide(request);
+    let blocks = limiter.blocks_in_a_row();
+    let Outcome { decision, write } = decide(&mut limiter);
     apply(write, &limiter, &mut key)?;
     // Closed before others hear of the decision: they may write the key.
     drop(key);
+    if blocks > 0 && limiter.blocks_in_a_row() > blocks {
+        BLOCKS_GROWN.add(1);
+    }
     observe(call, now, counters, &decision);
-    call.reply_integers(&row(&decision));
-    Ok(())
+    Ok(decision)
 }
 
 /// Does to the key of `limiter` what an outcome says.

@@ -1,14 +1,27 @@
-//! `RL.GCRA key limit window [BURST n] [COST n] [ATMOST | FORCE] [BLOCK duration]`
+//! `RL.GCRA key limit window [BURST n] [COST n] [KEEP n] [ATMOST | FORCE | MAXWAIT duration]
+//! [BLOCK duration [UPTO duration]]`
 
 use super::args::Arguments;
 use super::execute::decide;
-use super::options::{AllowedOptions, Options};
+use super::options::{Options, OptionsOf};
 use super::spec::{
-    BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, KEY, KEY_FLAGS, LIMIT, MODE, WINDOW,
+    ATMOST, BLOCK, CATEGORIES, CORE_CATEGORIES, COST, FLAGS, FORCE, KEEP, KEY, KEY_FLAGS, LIMIT,
+    WINDOW,
 };
 use crate::limiter::{Bucket, Quota};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
+
+/// `ATMOST | FORCE | MAXWAIT duration`
+const MODE: Argument = Argument::new(
+    c"mode",
+    ArgumentKind::OneOf(&[
+        ATMOST,
+        FORCE,
+        Argument::with_word(c"MAXWAIT", c"max_wait", ArgumentKind::String),
+    ]),
+)
+.optional();
 
 pub(super) struct Gcra;
 
@@ -30,6 +43,7 @@ impl Command for Gcra {
             WINDOW,
             Argument::option(c"BURST", c"burst", ArgumentKind::Integer),
             COST,
+            KEEP,
             MODE,
             BLOCK,
         ],
@@ -40,8 +54,9 @@ impl Command for Gcra {
     fn run(call: &Call<'_>) -> Result<(), Error> {
         let mut arguments = Arguments::from(call, 2);
         let rule = arguments.rule()?;
-        let options = Options::parse(&mut arguments, AllowedOptions::DecisionAndBurst)?;
+        let options = Options::parse(&mut arguments, OptionsOf::Gcra)?;
         let quota = Quota::new(rule.limit, rule.window, options.burst.unwrap_or(rule.limit))?;
-        decide::<Bucket>(call, Self::COUNTERS, &quota, &options.request())
+        let request = options.request();
+        decide::<Bucket>(call, Self::COUNTERS, &quota, &request)
     }
 }

@@ -6,7 +6,7 @@ use super::execute::stored;
 use super::reply::{integer, millis};
 use super::spec::KEY;
 use crate::limiter::{
-    AnyLimiter, Duration, Encoding, Limit, Limiter, RetryAfter, Timestamp, Units, with_limiter,
+    AnyLimiter, Duration, Encoding, Limit, Limiter, RetryAfter, Timestamp, with_limiter,
 };
 use crate::server::{Call, Command, Error, Key, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
@@ -44,12 +44,13 @@ impl Command for Info {
 }
 
 fn reply<A: Encoding>(call: &Call<'_>, limiter: &Limiter<A>) {
-    if limiter.is_full() {
+    let blocks = limiter.blocks_in_a_row();
+    if limiter.is_full() && blocks == 0 {
         call.reply_null();
         return;
     }
     let limits = limiter.active();
-    call.reply_map(3);
+    call.reply_map(4);
     call.reply_bytes(b"algorithm");
     call.reply_bytes(A::KIND.name().as_bytes());
     reply_field(call, "blocked_for", millis(limiter.blocked_for()));
@@ -58,11 +59,12 @@ fn reply<A: Encoding>(call: &Call<'_>, limiter: &Limiter<A>) {
     for limit in limits.iter() {
         reply_limit(call, limit, limiter.blocked_for(), limiter.now());
     }
+    reply_field(call, "blocks", blocks.into());
 }
 
 fn reply_limit(call: &Call<'_>, limit: &impl Limit, blocked_for: Duration, now: Timestamp) {
     let parameters = limit.parameters();
-    let retry_after = match limit.retry_after(Units::ONE, now) {
+    let retry_after = match limit.retry_after(1, now) {
         RetryAfter::After(wait) => millis(wait.max(blocked_for)),
         RetryAfter::Never => -1,
     };

@@ -1,16 +1,17 @@
-//! `RL.MCHECK numkeys key [key ...] limit window [limit window ...] [COST n]`
+//! `RL.MCHECK numkeys key [key ...] limit window [limit window ...] [COST n | COSTS n [n ...]] [FORCE]
+//! [RECEIPT]`
 
 use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::args::{Arguments, integer};
-use super::errors::{DUPLICATE_KEY, INVALID_NUMKEYS, SYNTAX};
+use super::args::{Arguments, integer, units_or_zero};
+use super::errors::{DUPLICATE_KEY, INVALID_COSTS, INVALID_NUMKEYS, SYNTAX};
 use super::execute::{apply, denied, stored};
-use super::options::{AllowedOptions, Options};
-use super::reply::row;
-use super::spec::{CATEGORIES, CORE_CATEGORIES, COST, KEY, KEY_FLAGS, LIMIT, WINDOW};
-use crate::limiter::{Decision, Limiter, Outcome, Rule, Rules, Windows};
+use super::options::{Options, OptionsOf};
+use super::reply::{receipt_row, row};
+use super::spec::{CATEGORIES, CORE_CATEGORIES, FORCE, KEY, KEY_FLAGS, LIMIT, WINDOW};
+use crate::limiter::{Decision, Limiter, Outcome, Request, Rule, Rules, Timestamp, Units, Windows};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, KeyRequest, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
@@ -19,6 +20,16 @@ pub(super) const MAX_KEYS: usize = 128;
 
 /// The argument that is the first key.
 const FIRST_KEY: usize = 2;
+
+/// `COST n | COSTS n [n ...]`
+const COSTS: Argument = Argument::new(
+    c"costs",
+    ArgumentKind::OneOf(&[
+        Argument::with_word(c"COST", c"cost", ArgumentKind::Integer),
+        Argument::with_word(c"COSTS", c"cost", ArgumentKind::Integer).multiple(),
+    ]),
+)
+.optional();
 
 pub(super) struct Mcheck;
 
@@ -38,7 +49,9 @@ impl Command for Mcheck {
             Argument::new(c"numkeys", ArgumentKind::Integer),
             KEY.multiple(),
             Argument::new(c"rule", ArgumentKind::Block(&[LIMIT, WINDOW])).multiple(),
-            COST,
+            COSTS,
+            FORCE.optional(),
+            Argument::word(c"RECEIPT", c"receipt").optional(),
         ],
     };
 
@@ -60,43 +73,120 @@ impl Command for Mcheck {
         for _ in 0..count {
             keep(&mut rules, arguments.rule()?)?;
         }
-        let request = Options::parse(&mut arguments, AllowedOptions::Cost)?.request();
+        let options = Options::parse(&mut arguments, OptionsOf::Mcheck(count))?;
         let now = call.now();
 
         // Each is read once, and all are looked at before the first is charged.
-        let mut keys: ArrayVec<Key<'_>, MAX_KEYS> = ArrayVec::new();
-        let mut limiters: ArrayVec<Limiter<Windows>, MAX_KEYS> = ArrayVec::new();
-        let mut rows: ArrayVec<Decision, MAX_KEYS> = ArrayVec::new();
-        for (at, rule) in (FIRST_KEY..).zip(&rules) {
+        let mut asked: ArrayVec<Asked<'_>, MAX_KEYS> = ArrayVec::new();
+        let mut rows: ArrayVec<Row, MAX_KEYS> = ArrayVec::new();
+        for ((at, rule), place) in (FIRST_KEY..).zip(&rules).zip(0..) {
+            let (request, cost) = request(call, &options, place)?;
             let key = Key::write(call, at)?;
             let limiter = Limiter::open(stored(&key)?, &Rules::new(*rule), now)?;
-            keep(&mut rows, limiter.preview(&request))?;
-            keep(&mut limiters, limiter)?;
-            keep(&mut keys, key)?;
+            let decision = limiter.preview(&request);
+            let receipt = None;
+            keep(&mut rows, Row { decision, receipt })?;
+            keep(
+                &mut asked,
+                Asked {
+                    key,
+                    limiter,
+                    request,
+                    cost,
+                },
+            )?;
         }
-        if rows.iter().all(|row| row.granted > 0) {
-            for ((key, limiter), row) in keys.iter_mut().zip(&mut limiters).zip(&mut rows) {
-                let Outcome { decision, write } = limiter.decide(&request);
-                apply(write, limiter, key)?;
-                *row = decision;
+        if rows.iter().all(|row| row.decision.granted > 0) {
+            let mut units = 0_u64;
+            for (one, row) in asked.iter_mut().zip(&mut rows) {
+                *row = one.grant()?;
+                units = units.saturating_add(one.cost);
             }
-            let units = request.cost.get().saturating_mul(count as u64);
             Self::COUNTERS.count_granted(units);
-        } else if rows.iter().any(Decision::is_impossible) {
+        } else if rows.iter().any(|row| row.decision.is_impossible()) {
+            deny(&mut rows);
             Self::COUNTERS.count_impossible();
         } else {
-            for (key, limiter) in keys.iter_mut().zip(&mut limiters) {
-                apply(limiter.deny(&request).write, limiter, key)?;
+            for one in &mut asked {
+                let write = one.limiter.deny(&one.request).write;
+                apply(write, &one.limiter, &mut one.key)?;
             }
             // Closed before others hear of the denial: they may write the keys.
-            keys.clear();
+            asked.clear();
             Self::COUNTERS.count_denied();
-            for (at, _) in (FIRST_KEY..).zip(&rows).filter(|(_, row)| row.is_denial()) {
+            for (at, _) in (FIRST_KEY..)
+                .zip(&rows)
+                .filter(|(_, row)| row.decision.is_denial())
+            {
                 denied(call, now, at);
             }
+            deny(&mut rows);
         }
-        reply(call, &rows);
+        reply(call, &rows, options.receipt.is_some());
         Ok(())
+    }
+}
+
+/// One key, and what is asked of it.
+struct Asked<'a> {
+    key: Key<'a>,
+    limiter: Limiter<Windows>,
+    request: Request,
+    /// What it is charged. It may be nothing: then the request asks whether one unit is free.
+    cost: u64,
+}
+
+/// What is replied for one key.
+struct Row {
+    decision: Decision,
+    receipt: Option<Timestamp>,
+}
+
+impl Asked<'_> {
+    /// Grants the request, for which there is room.
+    fn grant(&mut self) -> Result<Row, Error> {
+        let Outcome { decision, write } = if self.cost > 0 {
+            self.limiter.decide(&self.request)
+        } else {
+            self.limiter.pass(&self.request)
+        };
+        apply(write, &self.limiter, &mut self.key)?;
+        let receipt = self.limiter.receipt().filter(|_| self.cost > 0);
+        let granted = self.cost;
+        Ok(Row {
+            decision: Decision {
+                granted,
+                ..decision
+            },
+            receipt,
+        })
+    }
+}
+
+/// What the key at `place` is asked, and what it is charged.
+fn request(call: &Call<'_>, options: &Options, place: usize) -> Result<(Request, u64), Error> {
+    let request = options.request();
+    let Some(first) = options.costs_at else {
+        return Ok((request, request.cost.get()));
+    };
+    let cost = call
+        .argument(first.saturating_add(place))
+        .and_then(units_or_zero)
+        .ok_or(INVALID_COSTS)?;
+    let asked = Units::new(cost).unwrap_or(Units::ONE);
+    Ok((
+        Request {
+            cost: asked,
+            ..request
+        },
+        cost,
+    ))
+}
+
+/// If the request is denied, no row says that anything was granted.
+fn deny(rows: &mut [Row]) {
+    for row in rows {
+        row.decision.granted = 0;
     }
 }
 
@@ -120,15 +210,14 @@ fn refuse_duplicates(call: &Call<'_>, count: usize) -> Result<(), Error> {
     if differ { Ok(()) } else { Err(DUPLICATE_KEY) }
 }
 
-/// One row for each key. If the request is denied, no row says that anything was granted.
-fn reply(call: &Call<'_>, rows: &[Decision]) {
-    let granted = rows.iter().all(|row| row.granted > 0);
+/// One row for each key.
+fn reply(call: &Call<'_>, rows: &[Row], with_receipt: bool) {
     call.reply_array(rows.len());
-    for decision in rows {
-        let granted = if granted { decision.granted } else { 0 };
-        call.reply_integers(&row(&Decision {
-            granted,
-            ..*decision
-        }));
+    for Row { decision, receipt } in rows {
+        if with_receipt {
+            call.reply_integers(&receipt_row(decision, *receipt));
+        } else {
+            call.reply_integers(&row(decision));
+        }
     }
 }

@@ -4,7 +4,7 @@ use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
 
 use super::args::Arguments;
 use super::execute::stored;
-use super::options::{AllowedOptions, Options};
+use super::options::{Options, OptionsOf};
 use super::reply::row;
 use super::spec::{COST, KEY};
 use crate::limiter::{AnyLimiter, with_limiter};
@@ -31,7 +31,7 @@ impl Command for Peek {
     const COUNTERS: &'static CommandCounters = &counters::PEEK;
 
     fn run(call: &Call<'_>) -> Result<(), Error> {
-        let cost = Options::parse(&mut Arguments::from(call, 2), AllowedOptions::Cost)?
+        let cost = Options::parse(&mut Arguments::from(call, 2), OptionsOf::Peek)?
             .request()
             .cost;
         let key = Key::read(call, 1)?;

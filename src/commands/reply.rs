@@ -1,6 +1,6 @@
 //! The reply that the decision commands share.
 
-use crate::limiter::{Decision, Duration, RetryAfter};
+use crate::limiter::{Decision, Duration, RetryAfter, Timestamp};
 
 /// The five integers: granted, limit, remaining, retry_after and reset_after in milliseconds, rounded up.
 pub(super) fn row(decision: &Decision) -> [i64; 5] {
@@ -14,6 +14,13 @@ pub(super) fn row(decision: &Decision) -> [i64; 5] {
         },
         millis(decision.reset_after),
     ]
+}
+
+/// The five integers and the receipt: when the units were admitted, in microseconds since the epoch; 0 if none were.
+pub(super) fn receipt_row(decision: &Decision, admitted: Option<Timestamp>) -> [i64; 6] {
+    let [granted, limit, remaining, retry_after, reset_after] = row(decision);
+    let receipt = integer(admitted.map_or(0, Timestamp::as_micros));
+    [granted, limit, remaining, retry_after, reset_after, receipt]
 }
 
 /// Milliseconds, rounded up.

@@ -25,14 +25,18 @@ pub(super) const LIMIT: Argument = Argument::new(c"limit", ArgumentKind::Integer
 pub(super) const WINDOW: Argument = Argument::new(c"window", ArgumentKind::String);
 /// `COST n`
 pub(super) const COST: Argument = Argument::option(c"COST", c"cost", ArgumentKind::Integer);
-/// `ATMOST | FORCE`
-pub(super) const MODE: Argument = Argument::new(
-    c"mode",
-    ArgumentKind::OneOf(&[
-        Argument::word(c"ATMOST", c"atmost"),
-        Argument::word(c"FORCE", c"force"),
+/// `KEEP n`
+pub(super) const KEEP: Argument = Argument::option(c"KEEP", c"keep", ArgumentKind::Integer);
+/// `ATMOST`
+pub(super) const ATMOST: Argument = Argument::word(c"ATMOST", c"atmost");
+/// `FORCE`
+pub(super) const FORCE: Argument = Argument::word(c"FORCE", c"force");
+/// `BLOCK duration [UPTO duration]`
+pub(super) const BLOCK: Argument = Argument::new(
+    c"block",
+    ArgumentKind::Block(&[
+        Argument::with_word(c"BLOCK", c"duration", ArgumentKind::String),
+        Argument::option(c"UPTO", c"longest", ArgumentKind::String),
     ]),
 )
 .optional();
-/// `BLOCK duration`
-pub(super) const BLOCK: Argument = Argument::option(c"BLOCK", c"duration", ArgumentKind::String);

@@ -1,6 +1,6 @@
 //! What an algorithm is to a limiter.
 
-use super::{Duration, Limit, NonEmpty, Timestamp};
+use super::{Duration, Limit, Mode, NonEmpty, Timestamp};
 
 /// The algorithms. A key belongs to the one that it was first used with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ pub trait Algorithm: Sized {
     /// The active limits.
     fn active(&self) -> NonEmpty<'_, Self::Limit>;
 
-    /// Takes `units` from every active limit, whether there is room or not. A debt is kept up to one further quota; what
-    /// is beyond is dropped.
-    fn charge(&mut self, units: u64, now: Timestamp);
+    /// Takes `units` from every active limit, whether there is room or not. The debt of a forced request is kept up to
+    /// one further quota; what is beyond is dropped.
+    fn charge(&mut self, units: u64, mode: Mode, now: Timestamp);
 
     /// Gives back up to `units` from each limit that is stored, those admitted last: they count as never admitted.
     /// Returns the most that one limit gave back.

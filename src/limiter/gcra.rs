@@ -10,7 +10,7 @@
 
 use super::quota::{NANOS_PER_MICRO, divide};
 use super::{
-    Algorithm, AlgorithmKind, Duration, Limit, LimitParameters, Limiter, NonEmpty, Quota,
+    Algorithm, AlgorithmKind, Duration, Limit, LimitParameters, Limiter, Mode, NonEmpty, Quota,
     RetryAfter, Timestamp, Units,
 };
 
@@ -90,12 +90,15 @@ impl Algorithm for Bucket {
         NonEmpty::new(self, &[])
     }
 
-    fn charge(&mut self, units: u64, _now: Timestamp) {
-        let max_debt = self.quota.capacity().saturating_mul(2).max(self.in_use);
-        self.in_use = self
-            .in_use
-            .saturating_add(self.quota.worth(units))
-            .min(max_debt);
+    fn charge(&mut self, units: u64, mode: Mode, _now: Timestamp) {
+        let in_use = self.in_use.saturating_add(self.quota.worth(units));
+        self.in_use = if mode == Mode::Force {
+            let max_debt = self.quota.capacity().saturating_mul(2).max(self.in_use);
+            in_use.min(max_debt)
+        } else {
+            // The others are charged for what there is room for, or will be within the longest duration.
+            in_use
+        };
     }
 
     fn refund(&mut self, units: u64) -> u64 {
@@ -140,16 +143,16 @@ impl Limit for Bucket {
         self.in_use == 0
     }
 
-    fn has_room_for(&self, cost: Units) -> bool {
-        let after = self.in_use.saturating_add(self.quota.worth(cost.get()));
+    fn has_room_for(&self, units: u64) -> bool {
+        let after = self.in_use.saturating_add(self.quota.worth(units));
         after <= self.quota.capacity()
     }
 
-    fn retry_after(&self, cost: Units, _now: Timestamp) -> RetryAfter {
-        if cost > self.quota.burst() {
+    fn retry_after(&self, units: u64, _now: Timestamp) -> RetryAfter {
+        if units > self.quota.burst().get() {
             return RetryAfter::Never;
         }
-        let after = self.in_use.saturating_add(self.quota.worth(cost.get()));
+        let after = self.in_use.saturating_add(self.quota.worth(units));
         RetryAfter::After(self.quota.time(after.saturating_sub(self.quota.capacity())))
     }
 

@@ -21,11 +21,11 @@ pub trait Limit {
     /// Whether the whole quota is there.
     fn is_full(&self) -> bool;
 
-    /// Whether `cost` units would be granted now.
-    fn has_room_for(&self, cost: Units) -> bool;
+    /// Whether there is room for `units` now.
+    fn has_room_for(&self, units: u64) -> bool;
 
-    /// When `cost` units would be granted; [`RetryAfter::NOW`] if there is room.
-    fn retry_after(&self, cost: Units, now: Timestamp) -> RetryAfter;
+    /// When there will be room for `units`; [`RetryAfter::NOW`] if there is.
+    fn retry_after(&self, units: u64, now: Timestamp) -> RetryAfter;
 
     /// The time until there are more units remaining; zero if all are there.
     fn next_after(&self, now: Timestamp) -> Duration;
@@ -84,25 +84,39 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
         self.iter().all(Limit::is_full)
     }
 
-    /// How many units of `request` all of them have room for.
-    pub(super) fn grantable(&self, request: &Request) -> u64 {
+    /// How many units of `request` all of them have room for, now or as soon as the request would wait.
+    pub(super) fn grantable(&self, request: &Request, now: Timestamp) -> u64 {
         let cost = request.cost.get();
-        match request.mode {
-            Mode::Force => cost,
-            Mode::AtMost => cost.min(self.min_by(Limit::remaining).remaining()),
-            Mode::Exact => {
-                if self.iter().all(|limit| limit.has_room_for(request.cost)) {
-                    cost
-                } else {
-                    0
-                }
+        let granted = match request.mode {
+            Mode::Force => true,
+            Mode::AtMost => {
+                let remaining = self.min_by(Limit::remaining).remaining();
+                return cost.min(remaining.saturating_sub(request.keep));
             }
-        }
+            Mode::Exact => {
+                let needed = request.needed();
+                self.iter().all(|limit| limit.has_room_for(needed))
+            }
+            Mode::Wait(max) => {
+                self.retry_after(request, now) <= RetryAfter::After(max.as_duration())
+            }
+        };
+        if granted { cost } else { 0 }
     }
 
-    /// Whether `request` costs more than one of them can ever grant.
+    /// Whether `request` needs more than one of them can ever grant.
     pub(super) fn exceeds_limit(&self, request: &Request) -> bool {
-        request.mode == Mode::Exact && self.iter().any(|limit| request.cost > limit.max_grant())
+        let needed = request.min_needed();
+        self.iter().any(|limit| needed > limit.max_grant().get())
+    }
+
+    /// The time until there is room for `request` in all of them.
+    pub(super) fn retry_after(&self, request: &Request, now: Timestamp) -> RetryAfter {
+        wait(
+            self.min_by(|limit| Reverse(wait(limit, request, now))),
+            request,
+            now,
+        )
     }
 
     /// The reply if `granted` units are (or would be) granted. Every field is that of one limit, the binding one: after
@@ -135,8 +149,7 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
 /// When `limit` alone would grant at least a part of `request` that counts as a grant.
 fn wait<L: Limit>(limit: &L, request: &Request, now: Timestamp) -> RetryAfter {
     match request.mode {
-        Mode::Exact => limit.retry_after(request.cost, now),
-        Mode::AtMost => limit.retry_after(Units::ONE, now),
         Mode::Force => RetryAfter::NOW,
+        _ => limit.retry_after(request.min_needed(), now),
     }
 }

@@ -1,7 +1,8 @@
 //! One key's limiter at one time: what it decides, and what becomes of the key.
 
 use super::{
-    Algorithm, Decision, Duration, NonEmpty, Outcome, Request, Timestamp, Units, Window, Write,
+    Algorithm, Blocks, Decision, Duration, Mode, NonEmpty, Outcome, Request, RetryAfter, Timestamp,
+    Units, Write,
 };
 
 /// One key's limiter at one time.
@@ -30,7 +31,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limiter<A> {
     now: Timestamp,
-    blocked_for: Duration,
+    blocks: Blocks,
     algorithm: A,
     /// It is not what is stored, because the parameters changed or the clock stepped back. Then even a denial stores it:
     /// after the wait that a caller was told, the limiter must be the one that the wait was computed from.
@@ -50,15 +51,15 @@ impl<A: Algorithm> Limiter<A> {
     pub(super) const fn with(algorithm: A, now: Timestamp) -> Self {
         Self {
             now,
-            blocked_for: Duration::ZERO,
+            blocks: Blocks::NONE,
             algorithm,
             differs: false,
         }
     }
 
     /// Moves the limiter on to now from `written`, the time at which it was stored like this.
-    pub(super) fn resume(&mut self, blocked_for: Duration, written: Timestamp) {
-        self.blocked_for = blocked_for.saturating_sub(self.now.duration_since(written));
+    pub(super) fn resume(&mut self, blocks: Blocks, written: Timestamp) {
+        self.blocks = blocks.after(self.now.duration_since(written));
         self.differs = self.now < written;
         self.algorithm.advance(written, self.now);
     }
@@ -78,9 +79,16 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     fn grant(&mut self, request: &Request, units: u64) -> Outcome {
-        self.algorithm.charge(units, self.now);
+        let wait = match request.mode {
+            Mode::Wait(_) => self.active().retry_after(request, self.now),
+            Mode::Exact | Mode::AtMost | Mode::Force => RetryAfter::NOW,
+        };
+        self.algorithm.charge(units, request.mode, self.now);
         Outcome {
-            decision: self.decision_for(request, units),
+            decision: Decision {
+                retry_after: wait,
+                ..self.decision_for(request, units)
+            },
             write: Write::Store,
         }
     }
@@ -92,17 +100,31 @@ impl<A: Algorithm> Limiter<A> {
     pub fn deny(&mut self, request: &Request) -> Outcome {
         let write = if self.active().exceeds_limit(request) {
             Write::Nothing
-        } else if let Some(block) = self.block_to_start(request) {
-            self.blocked_for = block.as_duration();
-            Write::Store
-        } else if self.differs && !self.is_expired() {
+        } else if self.blocks.start(request) {
             Write::Store
         } else {
-            Write::Nothing
+            self.write_unless_stored()
         };
         Outcome {
             decision: self.decision_for(request, 0),
             write,
+        }
+    }
+
+    /// Grants a request that is charged nothing, if there is room for it: the [`Limiter::preview`].
+    pub fn pass(&self, request: &Request) -> Outcome {
+        Outcome {
+            decision: self.preview(request),
+            write: self.write_unless_stored(),
+        }
+    }
+
+    /// What is stored must be what callers were told about, but an empty limiter does not have to be stored at all.
+    fn write_unless_stored(&self) -> Write {
+        if self.differs && !self.is_expired() {
+            Write::Store
+        } else {
+            Write::Nothing
         }
     }
 
@@ -122,10 +144,15 @@ impl<A: Algorithm> Limiter<A> {
     /// Gives back the units admitted last: they count as never admitted. `granted` is how many, the most that one
     /// window gave back; the rest is the [`Limiter::peek`] afterwards. `None` if there is nothing to give back.
     pub fn refund(&mut self, units: Units) -> Option<Outcome> {
-        if self.is_expired() {
+        self.refund_with(|algorithm| algorithm.refund(units.get()))
+    }
+
+    /// As [`Limiter::refund`], with what `refund` gives back.
+    pub(super) fn refund_with(&mut self, refund: impl FnOnce(&mut A) -> u64) -> Option<Outcome> {
+        if self.algorithm.expires_after(self.now).is_zero() && !self.blocks.is_blocked() {
             return None;
         }
-        let refunded = self.algorithm.refund(units.get());
+        let refunded = refund(&mut self.algorithm);
         let write = if refunded == 0 {
             Write::Nothing
         } else if self.is_expired() {
@@ -142,25 +169,16 @@ impl<A: Algorithm> Limiter<A> {
 
     /// How many units of `request` can be granted. A block that still lasts leaves room for nothing, whatever the mode.
     fn grantable(&self, request: &Request) -> u64 {
-        if self.blocked_for.is_zero() {
-            self.active().grantable(request)
-        } else {
+        if self.blocks.is_blocked() {
             0
-        }
-    }
-
-    /// The block that a denial of `request` starts: none as long as another lasts.
-    const fn block_to_start(&self, request: &Request) -> Option<Window> {
-        if self.blocked_for.is_zero() {
-            request.block
         } else {
-            None
+            self.active().grantable(request, self.now)
         }
     }
 
     fn decision_for(&self, request: &Request, granted: u64) -> Decision {
         self.active()
-            .decision_for(request, granted, self.blocked_for, self.now)
+            .decision_for(request, granted, self.blocks.left, self.now)
     }
 
     /// The limits that decide.
@@ -171,7 +189,7 @@ impl<A: Algorithm> Limiter<A> {
     /// Whether the whole quota is there, and no block.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.blocked_for.is_zero() && self.active().are_full()
+        !self.blocks.is_blocked() && self.active().are_full()
     }
 
     /// Whether nothing of it matters any more, not even windows that are no longer active.
@@ -180,11 +198,12 @@ impl<A: Algorithm> Limiter<A> {
         self.expires_at() == self.now
     }
 
-    /// When the limiter no longer matters: the whole quota is back and the block over.
+    /// When the limiter no longer matters: the whole quota is back, the block over, and blocks in a row forgotten.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         let expires_after = self.algorithm.expires_after(self.now);
-        self.now.saturating_add(expires_after.max(self.blocked_for))
+        self.now
+            .saturating_add(expires_after.max(self.blocks.expire_after()))
     }
 
     /// The time for which it was opened.
@@ -206,6 +225,16 @@ impl<A: Algorithm> Limiter<A> {
     /// The time for which it still denies everything.
     #[must_use]
     pub const fn blocked_for(&self) -> Duration {
-        self.blocked_for
+        self.blocks.left
+    }
+
+    /// How many blocks that grow there were in a row, the one that still lasts included.
+    #[must_use]
+    pub const fn blocks_in_a_row(&self) -> u32 {
+        self.blocks.in_a_row
+    }
+
+    pub(super) const fn blocks(&self) -> Blocks {
+        self.blocks
     }
 }

@@ -5,6 +5,7 @@
 //! stands above both.
 
 mod algorithm;
+mod block;
 mod decision;
 mod encoding;
 mod gcra;
@@ -22,6 +23,7 @@ mod units;
 mod windows;
 
 pub use algorithm::{Algorithm, AlgorithmKind};
+pub(crate) use block::Blocks;
 pub use decision::{Decision, Outcome, RetryAfter, Write};
 pub(crate) use encoding::with_limiter;
 pub use encoding::{AnyLimiter, DecodeError, Encoded, Encoding, MAX_LEN, MIN_LEN, VERSION};

@@ -39,6 +39,8 @@ pub struct Group {
     pub newest: Timestamp,
     /// How many they are; at least one.
     pub units: u64,
+    /// Whether groups of other times have joined with it, so that it may hold units admitted before `newest`.
+    pub joined: bool,
 }
 
 /// The groups of a log, oldest first, each at another time. There is one more than are kept while two are about to join.
@@ -112,17 +114,30 @@ impl WindowLog {
         &self.groups
     }
 
+    /// The groups, as they are being read.
+    pub(super) fn groups_mut(&mut self) -> &mut [Group] {
+        &mut self.groups
+    }
+
     /// Lets the time be `now`: what has left the window is forgotten, and what was admitted in the future (the clock
     /// stepped back) counts as admitted now.
     pub(super) fn advance(&mut self, now: Timestamp) {
         self.expire(now);
         let mut future = 0_u64;
+        let mut joined = false;
         while let Some(group) = self.groups.last().filter(|group| group.newest > now) {
             future = future.saturating_add(group.units);
+            joined |= group.joined;
             self.groups.pop();
         }
-        self.used = self.used.saturating_sub(future);
-        self.admit(future, now);
+        if future > 0 {
+            self.used = self.used.saturating_sub(future);
+            self.admit(future, now);
+            // Their receipts are of times after now, and are no longer found; those of older units that had joined are.
+            if let Some(last) = self.groups.last_mut() {
+                last.joined |= joined;
+            }
+        }
     }
 
     fn expire(&mut self, now: Timestamp) {
@@ -151,7 +166,11 @@ impl WindowLog {
         match self.groups.last_mut() {
             Some(last) if last.newest == now => last.units = last.units.saturating_add(units),
             _ => {
-                let kept = self.groups.try_push(Group { newest: now, units });
+                let kept = self.groups.try_push(Group {
+                    newest: now,
+                    units,
+                    joined: false,
+                });
                 debug_assert!(kept.is_ok(), "two join before there are more");
             }
         }
@@ -190,6 +209,7 @@ impl WindowLog {
             && let Some(newer) = self.groups.get_mut(at)
         {
             newer.units = newer.units.saturating_add(older.units);
+            newer.joined = true;
         }
     }
 
@@ -213,6 +233,35 @@ impl WindowLog {
             self.groups.pop();
         }
         let refunded = units.saturating_sub(missing);
+        self.used = self.used.saturating_sub(refunded);
+        refunded
+    }
+
+    /// Gives back up to `units` of those admitted at `receipt`. Returns how many.
+    ///
+    /// They are in the first group that is not older: a group is dated by its newest unit. If it is of another time and
+    /// has never joined with one, they have been given back already, or were never admitted.
+    pub(super) fn refund_receipt(&mut self, units: u64, receipt: Timestamp, now: Timestamp) -> u64 {
+        if receipt.saturating_add(self.rule.window.as_duration()) <= now {
+            return 0;
+        }
+        let at = self
+            .groups
+            .iter()
+            .take_while(|group| group.newest < receipt)
+            .count();
+        let Some(group) = self
+            .groups
+            .get_mut(at)
+            .filter(|group| group.joined || group.newest == receipt)
+        else {
+            return 0;
+        };
+        let refunded = units.min(group.units);
+        group.units = group.units.saturating_sub(refunded);
+        if group.units == 0 {
+            self.groups.pop_at(at);
+        }
         self.used = self.used.saturating_sub(refunded);
         refunded
     }
@@ -258,16 +307,16 @@ impl Limit for WindowLog {
         self.groups.is_empty()
     }
 
-    fn has_room_for(&self, cost: Units) -> bool {
-        cost.get() <= self.remaining()
+    fn has_room_for(&self, units: u64) -> bool {
+        units <= self.remaining()
     }
 
-    fn retry_after(&self, cost: Units, now: Timestamp) -> RetryAfter {
+    fn retry_after(&self, units: u64, now: Timestamp) -> RetryAfter {
         let limit = self.rule.limit.get();
-        if cost.get() > limit {
+        if units > limit {
             return RetryAfter::Never;
         }
-        let excess = self.used.saturating_add(cost.get()).saturating_sub(limit);
+        let excess = self.used.saturating_add(units).saturating_sub(limit);
         RetryAfter::After(self.time_to_free(excess, now))
     }
 

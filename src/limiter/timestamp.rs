@@ -92,6 +92,21 @@ impl Duration {
         self.0 == 0
     }
 
+    /// Both one after the other.
+    #[must_use]
+    pub const fn saturating_add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
+    /// It doubled `times` times.
+    #[must_use]
+    pub(super) const fn doubled(self, times: u32) -> Self {
+        match 1_u64.checked_shl(times) {
+            Some(factor) => Self(self.0.saturating_mul(factor)),
+            None => Self(u64::MAX),
+        }
+    }
+
     /// What is left of it after `passed`; nothing once it is over.
     #[must_use]
     pub const fn saturating_sub(self, passed: Self) -> Self {

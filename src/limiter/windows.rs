@@ -2,7 +2,10 @@
 
 use arrayvec::ArrayVec;
 
-use super::{Algorithm, AlgorithmKind, Duration, Limit, NonEmpty, Rule, Timestamp, WindowLog};
+use super::{
+    Algorithm, AlgorithmKind, Duration, Limit, Limiter, Mode, NonEmpty, Outcome, Request,
+    RetryAfter, Rule, Timestamp, Units, WindowLog,
+};
 
 /// The most windows that one request may name, and that one key keeps.
 pub const MAX_WINDOWS: usize = 8;
@@ -185,7 +188,7 @@ impl Algorithm for Windows {
         NonEmpty::new(&self.first, others)
     }
 
-    fn charge(&mut self, units: u64, now: Timestamp) {
+    fn charge(&mut self, units: u64, _mode: Mode, now: Timestamp) {
         self.first.charge(units, now);
         for log in self.others.iter_mut().take(self.others_active) {
             log.charge(units, now);
@@ -206,6 +209,62 @@ impl Algorithm for Windows {
         self.logs()
             .map(|log| log.reset_after(now))
             .fold(Duration::ZERO, Duration::max)
+    }
+}
+
+impl Windows {
+    /// Gives back up to `units` of those admitted at `receipt` from each log that is stored. Returns the most that one
+    /// gave back.
+    fn refund_receipt(&mut self, units: u64, receipt: Timestamp, now: Timestamp) -> u64 {
+        let max = self
+            .others
+            .iter_mut()
+            .map(|log| log.refund_receipt(units, receipt, now))
+            .fold(self.first.refund_receipt(units, receipt, now), u64::max);
+        self.drop_emptied();
+        max
+    }
+}
+
+/// Receipts: the time of an admission, by which its units can be found again.
+impl Limiter<Windows> {
+    /// The receipt of what was granted now; `None` if nothing was charged.
+    #[must_use]
+    pub fn receipt(&self) -> Option<Timestamp> {
+        let charged_now = |log: &WindowLog| {
+            let newest = log.groups().last();
+            newest.is_some_and(|group| group.newest == self.now())
+        };
+        self.active().iter().any(charged_now).then(|| self.now())
+    }
+
+    /// As [`Limiter::refund`], but gives back units of the admission at `receipt`.
+    pub fn refund_receipt(&mut self, units: Units, receipt: Timestamp) -> Option<Outcome> {
+        let now = self.now();
+        self.refund_with(|windows| windows.refund_receipt(units.get(), receipt, now))
+    }
+
+    /// Decides a request that takes the place of the one at `receipt`: its cost is given back under the receipt and asked
+    /// for anew. Denied, nothing is given back. The second value tells whether something was renewed.
+    pub fn renew(&mut self, request: &Request, receipt: Timestamp) -> (Outcome, bool) {
+        if !self.blocked_for().is_zero() {
+            return (self.decide(request), false);
+        }
+        let before = self.algorithm().clone();
+        let now = self.now();
+        let cost = request.cost.get();
+        if self.algorithm_mut().refund_receipt(cost, receipt, now) == 0 {
+            return (self.decide(request), false);
+        }
+        let retry_after = self.active().retry_after(request, now);
+        if retry_after == RetryAfter::NOW {
+            return (self.decide(request), true);
+        }
+        *self.algorithm_mut() = before;
+        let mut outcome = self.deny(request);
+        // As the same request will give back the same units.
+        outcome.decision.retry_after = retry_after.at_least(self.blocked_for());
+        (outcome, false)
     }
 }
 

@@ -117,16 +117,25 @@ impl Argument {
         }
     }
 
-    /// An option: a word with a value.
-    pub(crate) const fn option(
+    /// A word with a value.
+    pub(crate) const fn with_word(
         token: &'static CStr,
         name: &'static CStr,
         kind: ArgumentKind,
     ) -> Self {
         Self {
             token: Some(token),
-            ..Self::new(name, kind).optional()
+            ..Self::new(name, kind)
         }
+    }
+
+    /// An option: a word with a value, which may be missing.
+    pub(crate) const fn option(
+        token: &'static CStr,
+        name: &'static CStr,
+        kind: ArgumentKind,
+    ) -> Self {
+        Self::with_word(token, name, kind).optional()
     }
 
     /// A word that stands for itself.

@@ -96,6 +96,12 @@ pub(crate) static TOP: CommandCounters = CommandCounters::new();
 pub(super) static UNITS_GRANTED: Counter = Counter::new();
 /// Units that `RL.REFUND` gave back.
 pub(crate) static UNITS_REFUNDED: Counter = Counter::new();
+/// Receipts under which `RL.REFUND` gave something back.
+pub(crate) static RECEIPTS_REFUNDED: Counter = Counter::new();
+/// Receipts that `RENEW` exchanged for new ones.
+pub(crate) static RECEIPTS_RENEWED: Counter = Counter::new();
+/// Blocks (`UPTO`) that followed another one.
+pub(crate) static BLOCKS_GROWN: Counter = Counter::new();
 /// Limiters that `RL.RESET` forgot.
 pub(crate) static KEYS_RESET: Counter = Counter::new();
 

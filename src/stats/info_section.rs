@@ -5,9 +5,9 @@
 use std::ffi::CStr;
 
 use super::counters::{
-    CHECK, CommandCounters, Counter, ERRORS_ARGUMENT, ERRORS_SERVER, ERRORS_VERSION,
-    ERRORS_WRONGTYPE, GCRA, INFO, KEYS_RESET, MCHECK, PEEK, REFUND, RESET, THROTTLE, TOP,
-    UNITS_GRANTED, UNITS_REFUNDED,
+    BLOCKS_GROWN, CHECK, CommandCounters, Counter, ERRORS_ARGUMENT, ERRORS_SERVER, ERRORS_VERSION,
+    ERRORS_WRONGTYPE, GCRA, INFO, KEYS_RESET, MCHECK, PEEK, RECEIPTS_REFUNDED, RECEIPTS_RENEWED,
+    REFUND, RESET, THROTTLE, TOP, UNITS_GRANTED, UNITS_REFUNDED,
 };
 
 /// The commands that decide, with the names of their fields: calls, granted, denied, impossible, errors.
@@ -86,6 +86,9 @@ pub(crate) fn report(mut show: impl FnMut(&CStr, u64)) {
     show(c"impossible", impossible);
     show(c"units_granted", UNITS_GRANTED.get());
     show(c"units_refunded", UNITS_REFUNDED.get());
+    show(c"receipts_refunded", RECEIPTS_REFUNDED.get());
+    show(c"receipts_renewed", RECEIPTS_RENEWED.get());
+    show(c"blocks_grown", BLOCKS_GROWN.get());
     show(c"keys_reset", KEYS_RESET.get());
     show(c"errors", sum(|command| &command.errors));
     show(c"errors_argument", ERRORS_ARGUMENT.get());

@@ -51,7 +51,7 @@ const STEPS: [(&str, &str); 21] = [
     (
         "RL.INFO feed:ann",
         "algorithm gcra blocked_for 0 windows limit 60 window 3600000 burst 20 used 1 remaining 19 retry_after 0 \
-         next_after 51000 reset_after 51000",
+         next_after 51000 reset_after 51000 blocks 0",
     ),
     ("CL.THROTTLE old:ann 14 30 60", "0 15 14 -1 2"),
     ("RL.TOP 1", "login:ann 0 2 0"),

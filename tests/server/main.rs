@@ -18,13 +18,17 @@ mod cluster {
 mod commands {
     mod arguments;
     mod check;
+    mod costs;
     mod docs;
     mod gcra;
+    mod growing_blocks;
     mod info;
     mod keyspace;
     mod mcheck;
     mod metrics;
     mod peek;
+    mod priorities;
+    mod receipts;
     mod redis_py;
     mod refund;
     mod reset;
@@ -32,6 +36,7 @@ mod commands {
     mod time;
     mod top;
     mod transactions;
+    mod turns;
     mod writing;
 }
 

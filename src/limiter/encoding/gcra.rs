@@ -12,6 +12,10 @@ impl Encoding for Bucket {
         (1, 1)
     }
 
+    fn has_joined(&self) -> bool {
+        false
+    }
+
     fn encode_body(&self, out: &mut Encoded) {
         let quota = self.quota();
         put_varint(out, quota.limit().get());
@@ -26,7 +30,7 @@ impl Encoding for Bucket {
     }
 
     fn decode_body(&mut self, header: &Header, mut body: Reader<'_>) -> Option<()> {
-        if header.stored() != 1 || header.active() != 1 {
+        if header.stored() != 1 || header.active() != 1 || header.has_joined() {
             return None;
         }
         let limit = Units::new(body.varint()?)?;
@@ -35,7 +39,7 @@ impl Encoding for Bucket {
         let quota = Quota::new(limit, window, burst).ok()?;
         let width = body.rest().len();
         let in_use = body.wide(width)?;
-        let used = in_use > 0 || header.is_blocked();
+        let used = in_use > 0 || header.has_blocks();
         let is_canonical = width == in_use_width(quota, in_use, body.len().checked_sub(width)?);
         if !used || !is_canonical {
             return None;

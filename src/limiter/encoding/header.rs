@@ -1,16 +1,23 @@
 //! The beginning of a state: what both algorithms share.
 
-use super::bytes::{Reader, put_integer};
+use super::bytes::{Reader, put_byte, put_integer};
 use super::{DecodeError, Encoded, VERSION};
-use crate::limiter::{AlgorithmKind, Duration, MAX_WINDOWS, Timestamp, Window};
+use crate::limiter::{AlgorithmKind, Blocks, Duration, MAX_WINDOWS, Timestamp, Window};
 
 const MAGIC: [u8; 2] = [b'R' | 0x80, b'L'];
 /// The bytes that a timestamp or a duration takes.
 pub(super) const TIME: usize = 7;
 /// Magic, version and flags.
 const START: usize = 4;
+/// The bytes that the number of blocks in a row takes.
+const IN_A_ROW: usize = size_of::<u32>();
 /// The length of the longest header.
-pub(super) const MAX_LEN: usize = START + 2 * TIME;
+pub(super) const MAX_LEN: usize = START + 1 + 3 * TIME + IN_A_ROW;
+
+/// The version without a byte of more flags, and the one with it.
+const PLAIN: u8 = 1;
+const EXTENDED: u8 = 2;
+const _: () = assert!(EXTENDED == VERSION, "the newest");
 
 /// The fourth byte.
 #[derive(Clone, Copy)]
@@ -58,66 +65,106 @@ impl HeaderFlags {
     }
 }
 
+/// The byte of more flags; it is there only if one is set.
+#[derive(Clone, Copy)]
+struct MoreFlags(u8);
+
+impl MoreFlags {
+    const IN_A_ROW: u8 = 1;
+    const JOINED: u8 = 2;
+
+    const fn new(in_a_row: bool, joined: bool) -> Self {
+        Self(if in_a_row { Self::IN_A_ROW } else { 0 } | if joined { Self::JOINED } else { 0 })
+    }
+
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+}
+
 /// What both algorithms share.
 pub struct Header {
     flags: HeaderFlags,
+    more: MoreFlags,
     pub(super) written: Timestamp,
-    pub(super) blocked_for: Duration,
+    pub(super) blocks: Blocks,
 }
 
 impl Header {
     pub(super) fn new(
         algorithm: AlgorithmKind,
         written: Timestamp,
-        blocked_for: Duration,
+        blocks: Blocks,
         stored: usize,
         active: usize,
+        joined: bool,
     ) -> Self {
         Self {
-            flags: HeaderFlags::new(algorithm, !blocked_for.is_zero(), stored, active),
+            flags: HeaderFlags::new(algorithm, blocks.is_blocked(), stored, active),
+            more: MoreFlags::new(blocks.in_a_row > 0, joined),
             written,
-            blocked_for,
+            blocks,
         }
     }
 
     /// The header that `bytes` begin with, and what follows it.
     #[inline]
     pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Reader<'_>), DecodeError> {
-        let flags = match bytes.first_chunk::<START>() {
-            Some(&[a, b, 1..=VERSION, flags]) if [a, b] == MAGIC => HeaderFlags(flags),
+        let (version, flags) = match bytes.first_chunk::<START>() {
+            Some(&[a, b, version @ PLAIN..=EXTENDED, flags]) if [a, b] == MAGIC => {
+                (version, HeaderFlags(flags))
+            }
             Some(&[a, b, version, _]) if [a, b] == MAGIC && version > VERSION => {
                 return Err(DecodeError::NewerVersion(version));
             }
             _ => return Err(DecodeError::NotALimiter),
         };
         let mut reader = Reader::from(bytes, START);
-        let header = Self::read(flags, &mut reader).ok_or(DecodeError::NotALimiter)?;
+        let header = Self::read(version, flags, &mut reader).ok_or(DecodeError::NotALimiter)?;
         Ok((header, reader))
     }
 
-    fn read(flags: HeaderFlags, reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(version: u8, flags: HeaderFlags, reader: &mut Reader<'_>) -> Option<Self> {
         let written = Timestamp::from_micros(reader.integer(TIME)?);
-        let blocked_for = if flags.is_blocked() {
-            let blocked_for = Duration::from_micros(reader.integer(TIME)?);
-            let possible = !blocked_for.is_zero() && blocked_for <= Window::MAX.as_duration();
-            possible.then_some(blocked_for)?
+        let more = if version == PLAIN {
+            MoreFlags(0)
         } else {
-            Duration::ZERO
+            const KNOWN: u8 = MoreFlags::IN_A_ROW | MoreFlags::JOINED;
+            MoreFlags(reader.byte().filter(|more| matches!(more, 1..=KNOWN))?)
         };
+        let mut blocks = Blocks::NONE;
+        if flags.is_blocked() {
+            blocks.left = duration(reader, Window::MAX.as_duration())?;
+        }
+        if more.has(MoreFlags::IN_A_ROW) {
+            let longest = Window::MAX.as_duration();
+            blocks.remembered = duration(reader, longest.saturating_add(longest))?;
+            let in_a_row = u32::try_from(reader.integer(IN_A_ROW)?).ok()?;
+            blocks.in_a_row = (in_a_row > 0).then_some(in_a_row)?;
+        }
         Some(Self {
             flags,
+            more,
             written,
-            blocked_for,
+            blocks,
         })
     }
 
     pub(super) fn encode(&self, out: &mut Encoded) {
         let [r, l] = MAGIC;
-        let start = u32::from_le_bytes([r, l, VERSION, self.flags.0]);
+        let version = if self.more.0 == 0 { PLAIN } else { EXTENDED };
+        let start = u32::from_le_bytes([r, l, version, self.flags.0]);
         put_integer(out, start.into(), START);
         put_integer(out, self.written.as_micros(), TIME);
-        if self.is_blocked() {
-            put_integer(out, self.blocked_for.as_micros(), TIME);
+        if version == EXTENDED {
+            put_byte(out, self.more.0);
+        }
+        if self.blocks.is_blocked() {
+            put_integer(out, self.blocks.left.as_micros(), TIME);
+        }
+        if self.blocks.in_a_row > 0 {
+            put_integer(out, self.blocks.remembered.as_micros(), TIME);
+            put_integer(out, self.blocks.in_a_row.into(), IN_A_ROW);
         }
     }
 
@@ -125,8 +172,14 @@ impl Header {
         self.flags.algorithm()
     }
 
-    pub(super) const fn is_blocked(&self) -> bool {
-        self.flags.is_blocked()
+    /// Whether there is a block, or blocks in a row are remembered.
+    pub(super) const fn has_blocks(&self) -> bool {
+        self.flags.is_blocked() || self.more.has(MoreFlags::IN_A_ROW)
+    }
+
+    /// Whether there are groups that have joined.
+    pub(super) const fn has_joined(&self) -> bool {
+        self.more.has(MoreFlags::JOINED)
     }
 
     /// How many windows are stored.
@@ -138,4 +191,10 @@ impl Header {
     pub(super) fn active(&self) -> usize {
         self.flags.active()
     }
+}
+
+/// A length of time that is not zero, at most `max`.
+fn duration(reader: &mut Reader<'_>, max: Duration) -> Option<Duration> {
+    let duration = Duration::from_micros(reader.integer(TIME)?);
+    (!duration.is_zero() && duration <= max).then_some(duration)
 }

@@ -3,10 +3,13 @@
 //! | bytes | what |
 //! |---|---|
 //! | 2 | magic: `D2 4C`, which no UTF-8 text starts with |
-//! | 1 | [`VERSION`] |
+//! | 1 | version: 1, or 2 if there is a byte of more flags |
 //! | 1 | flags: bit 0 GCRA, bit 1 blocked, bits 2-4 windows stored - 1, bits 5-7 windows active - 1 |
 //! | 7 | when it was written, in microseconds since the epoch |
+//! | 1 | version 2: more flags, at least one: bit 0 blocks in a row, bit 1 groups that have joined |
 //! | 7 | if blocked: for how long from then on, in microseconds |
+//! | 7 | if there are blocks in a row: for how long from then on they are remembered, in microseconds |
+//! | 4 | if there are blocks in a row: how many |
 //!
 //! Then comes what the algorithm stores: [`gcra`], [`sliding_window`]. Each state has only one spelling; everything else
 //! is refused.
@@ -25,15 +28,18 @@ use super::{
     Algorithm, AlgorithmKind, Bucket, Limiter, MAX_GROUPS, MAX_WINDOWS, Timestamp, Windows,
 };
 
-/// The version of the layout that this release writes, and the newest that it reads.
-pub const VERSION: u8 = 1;
+/// The newest version of the layout that this release reads and writes.
+pub const VERSION: u8 = 2;
 
 /// The length of the shortest state, in bytes: longer than any integer that a server may hold in an encoding of its own.
 pub const MIN_LEN: usize = 21;
 
 /// The length of the longest state, in bytes: all windows, all groups, and every number as wide as it can be.
 pub const MAX_LEN: usize = header::MAX_LEN
-    + MAX_WINDOWS * (sliding_window::MAX_RULE_LEN + MAX_GROUPS * sliding_window::MAX_GROUP_LEN);
+    + MAX_WINDOWS
+        * (sliding_window::MAX_RULE_LEN
+            + MAX_GROUPS * sliding_window::MAX_GROUP_LEN
+            + sliding_window::JOINED_LEN);
 
 /// A state as it is stored.
 pub type Encoded = ArrayVec<u8, { MAX_LEN + SLACK }>;
@@ -53,6 +59,9 @@ pub enum DecodeError {
 pub trait Encoding: Algorithm {
     /// How many windows are stored, and how many of them are active.
     fn windows(&self) -> (usize, usize);
+
+    /// Whether it has groups that have joined.
+    fn has_joined(&self) -> bool;
 
     /// Appends what follows the header.
     fn encode_body(&self, out: &mut Encoded);
@@ -107,7 +116,7 @@ impl<A: Encoding> Limiter<A> {
         }
         let decoded = self.algorithm_mut().decode_body(&header, body);
         decoded.ok_or(DecodeError::NotALimiter)?;
-        self.resume(header.blocked_for, header.written);
+        self.resume(header.blocks, header.written);
         Ok(())
     }
 
@@ -122,9 +131,11 @@ impl<A: Encoding> Limiter<A> {
     /// Puts the bytes to store into `out`, whatever was there.
     pub fn encode_to(&self, out: &mut Encoded) {
         out.clear();
-        let (stored, active) = self.algorithm().windows();
-        Header::new(A::KIND, self.now(), self.blocked_for(), stored, active).encode(out);
-        self.algorithm().encode_body(out);
+        let algorithm = self.algorithm();
+        let (stored, active) = algorithm.windows();
+        let joined = algorithm.has_joined();
+        Header::new(A::KIND, self.now(), self.blocks(), stored, active, joined).encode(out);
+        algorithm.encode_body(out);
     }
 }
 

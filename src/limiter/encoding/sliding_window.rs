@@ -2,19 +2,25 @@
 //! number of groups (bits 0-5) and the width of their units (bits 6-7: 1, 2, 4 or 8 bytes), and the groups, oldest
 //! first: the lowest bytes of the microsecond when it was admitted, as many as the window needs, and the units. The
 //! full time follows from when the state was written, since no group is older than the window; so a group keeps its
-//! bytes until it leaves. Zero bytes follow up to [`MIN_LEN`].
+//! bytes until it leaves. If the header says that groups have joined, a bit for each group of the window follows, the
+//! oldest first, in as few bytes as hold them: whether it has. Zero bytes follow up to [`MIN_LEN`].
 
 use super::bytes::{Reader, mask, put_byte, put_integer, put_integers, put_varint, width_of};
 use super::header::{Header, TIME};
 use super::{Encoded, Encoding, MIN_LEN};
-use crate::limiter::{
-    Duration, Group, Limit, MAX_GROUPS, Rule, Timestamp, Units, Window, WindowLog, Windows,
-};
+use crate::limiter::{Duration, Group, Limit, MAX_GROUPS, Rule, Units, Window, WindowLog, Windows};
 
 /// The length of the longest limit and window, as varints, and of the byte after them.
 pub(super) const MAX_RULE_LEN: usize = 5 + 6 + 1;
 /// The length of the longest group.
 pub(super) const MAX_GROUP_LEN: usize = TIME + size_of::<u64>();
+
+/// The bytes of the bits of the most groups.
+pub(super) const JOINED_LEN: usize = MAX_GROUPS.div_ceil(8);
+const _: () = assert!(
+    JOINED_LEN <= size_of::<u32>(),
+    "an integer holds the bits of all groups"
+);
 
 /// Twice the greatest limit: the most that a log can hold.
 const MAX_UNITS_IN_LOG: u64 = 2 * Units::MAX;
@@ -31,9 +37,18 @@ impl Encoding for Windows {
         (self.count(), self.count_active())
     }
 
+    fn has_joined(&self) -> bool {
+        self.logs()
+            .any(|log| log.groups().iter().any(|group| group.joined))
+    }
+
     fn encode_body(&self, out: &mut Encoded) {
+        let with_joined = self.has_joined();
         for log in self.logs() {
             encode_log(log, out);
+            if with_joined {
+                encode_joined(log.groups(), out);
+            }
         }
         while out.len() < MIN_LEN {
             put_byte(out, 0);
@@ -51,12 +66,12 @@ impl Encoding for Windows {
             return None;
         }
         let first = self.reset_to(decode_rule(&mut body)?);
-        decode_groups(&mut body, header.written, first)?;
+        let mut any_joined = decode_groups(&mut body, header, first)?;
         if stored > 1 {
             self.reserve(stored.saturating_sub(1));
             for at in 1..stored {
                 let log = self.restore(decode_rule(&mut body)?, at < active)?;
-                decode_groups(&mut body, header.written, log)?;
+                any_joined |= decode_groups(&mut body, header, log)?;
                 // What is not active is kept for what it holds.
                 if at >= active && log.is_full() {
                     return None;
@@ -69,8 +84,8 @@ impl Encoding for Windows {
         } else {
             body.len() == MIN_LEN && padding.iter().all(|byte| *byte == 0)
         };
-        let used = header.is_blocked() || self.logs().any(|log| !log.is_full());
-        (is_canonical && used).then_some(())
+        let used = header.has_blocks() || self.logs().any(|log| !log.is_full());
+        (is_canonical && used && any_joined == header.has_joined()).then_some(())
     }
 }
 
@@ -135,6 +150,28 @@ fn encode_log(log: &WindowLog, out: &mut Encoded) {
     }
 }
 
+/// The bits of `groups`, the oldest lowest.
+fn encode_joined(groups: &[Group], out: &mut Encoded) {
+    let bits = groups
+        .iter()
+        .rfold(0, |bits: u64, group| bits << 1 | u64::from(group.joined));
+    put_integer(out, bits, groups.len().div_ceil(8));
+}
+
+/// Reads the bits of `groups`. Returns whether one of them is set.
+fn decode_joined(body: &mut Reader<'_>, groups: &mut [Group]) -> Option<bool> {
+    if groups.is_empty() {
+        return Some(false);
+    }
+    let mut bits = body.integer(groups.len().div_ceil(8))?;
+    let any = bits > 0;
+    for group in groups {
+        group.joined = bits & 1 != 0;
+        bits >>= 1;
+    }
+    (bits == 0).then_some(any)
+}
+
 fn decode_rule(body: &mut Reader<'_>) -> Option<Rule> {
     Some(Rule {
         limit: Units::new(body.varint()?)?,
@@ -142,8 +179,9 @@ fn decode_rule(body: &mut Reader<'_>) -> Option<Rule> {
     })
 }
 
-/// Reads the groups of an empty log.
-fn decode_groups(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog) -> Option<()> {
+/// Reads the groups of an empty log. Returns whether one of them has joined.
+fn decode_groups(body: &mut Reader<'_>, header: &Header, log: &mut WindowLog) -> Option<bool> {
+    let written = header.written;
     let window = log.rule().window;
     let byte = body.byte()?;
     let count = usize::from(byte & mask_of_count());
@@ -161,7 +199,11 @@ fn decode_groups(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog)
         bits |= units;
         previous_age = age;
         let newest = written.checked_sub(Duration::from_micros(age))?;
-        Some(Group { newest, units })
+        Some(Group {
+            newest,
+            units,
+            joined: false,
+        })
     };
     if widths.both() <= size_of::<u64>() {
         let both = body.integers(count, widths.both())?;
@@ -171,7 +213,12 @@ fn decode_groups(body: &mut Reader<'_>, written: Timestamp, log: &mut WindowLog)
         log.restore((0..count).map(|_| next()))?;
     }
     let possible = log.used() <= MAX_UNITS_IN_LOG && code == Widths::code(bits);
-    possible.then_some(())
+    possible.then_some(())?;
+    if header.has_joined() {
+        decode_joined(body, log.groups_mut())
+    } else {
+        Some(false)
+    }
 }
 
 /// The bits of the number of groups.

@@ -184,7 +184,7 @@ impl ExactWindows {
         let logs = &mut state.logs[..state.active];
         let blocked = state.blocked_until.saturating_sub(now);
         let wait_of = |log: &ExactLog| match request.mode {
-            Mode::Exact => log.wait(cost, now),
+            Mode::Exact | Mode::Wait(_) => log.wait(cost, now),
             Mode::AtMost => log.wait(1, now),
             Mode::Force => Some(0),
         };

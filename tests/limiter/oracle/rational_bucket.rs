@@ -91,7 +91,7 @@ impl RationalBucket {
 
         let cost = request.cost.get();
         let (least, never) = match request.mode {
-            Mode::Exact => (cost, cost > burst),
+            Mode::Exact | Mode::Wait(_) => (cost, cost > burst),
             Mode::AtMost => (1, false),
             Mode::Force => (0, false),
         };

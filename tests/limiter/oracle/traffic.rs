@@ -106,6 +106,7 @@ impl Arrival {
             cost: self.cost.of(most),
             mode: self.mode,
             block: self.block,
+            ..Request::exact(Units::ONE)
         }
     }
 }
@@ -238,6 +239,7 @@ pub fn request(most: u64) -> impl Strategy<Value = Request> {
         cost: cost.of(most),
         mode,
         block,
+        ..Request::exact(Units::ONE)
     })
 }
 

@@ -73,12 +73,12 @@ fn arguments(value: Value) -> Vec<String> {
                 "pure-token" => String::new(),
                 _ => text("name").unwrap(),
             };
-            if let Some(token) = text("token") {
-                shown = format!("{token} {shown}").trim_end().to_owned();
-            }
             let flags = field(&fields, "flags").map(texts).unwrap_or_default();
             if flags.contains(&"multiple".to_owned()) {
                 shown = format!("{shown} [{shown} ...]");
+            }
+            if let Some(token) = text("token") {
+                shown = format!("{token} {shown}").trim_end().to_owned();
             }
             if flags.contains(&"optional".to_owned()) {
                 shown = format!("[{shown}]");
@@ -95,19 +95,21 @@ fn the_documentation_gives_each_commands_syntax() {
     for (command, expected) in [
         (
             "rl.check",
-            "key limit window [limit window ...] [COST cost] [ATMOST | FORCE] [BLOCK duration]",
+            "key limit window [limit window ...] [COST cost] [KEEP keep] [ATMOST | FORCE] \
+             [BLOCK duration [UPTO longest]] [RECEIPT | RENEW renewed]",
         ),
         (
             "rl.gcra",
-            "key limit window [BURST burst] [COST cost] [ATMOST | FORCE] [BLOCK duration]",
+            "key limit window [BURST burst] [COST cost] [KEEP keep] [ATMOST | FORCE | MAXWAIT max_wait] \
+             [BLOCK duration [UPTO longest]]",
         ),
         (
             "rl.mcheck",
-            "numkeys key [key ...] limit window [limit window ...] [COST cost]",
+            "numkeys key [key ...] limit window [limit window ...] [COST cost | COSTS cost [cost ...]] [FORCE] [RECEIPT]",
         ),
         ("rl.peek", "key [COST cost]"),
         ("rl.info", "key"),
-        ("rl.refund", "key units"),
+        ("rl.refund", "key units [RECEIPT receipt]"),
         ("rl.reset", "key [key ...]"),
         ("rl.top", "[count] [DB db]"),
         (
@@ -132,7 +134,7 @@ fn flags_and_arity() {
         ("cl.throttle", "-5", deciding, read_write),
         ("rl.peek", "-2", &["readonly", "fast"], &["RO", "access"]),
         ("rl.info", "2", &["readonly", "fast"], &["RO", "access"]),
-        ("rl.refund", "3", &["write", "fast"], read_write),
+        ("rl.refund", "-3", &["write", "fast"], read_write),
         ("rl.reset", "-2", &["write"], &["RM", "delete"]),
         ("rl.top", "-1", &["readonly"], &[]),
     ] {

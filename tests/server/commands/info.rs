@@ -31,6 +31,7 @@ fn both(algorithm: &str, blocked_for: i64, windows: &[&[(&str, i64)]]) -> [Value
             (text("algorithm"), text(algorithm)),
             (text("blocked_for"), Value::Int(blocked_for)),
             (text("windows"), Value::Array(windows)),
+            (text("blocks"), Value::Int(0)),
         ]
     };
     [

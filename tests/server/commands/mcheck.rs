@@ -127,7 +127,8 @@ fn what_is_refused() {
         ("RL.MCHECK 2 a b 5 60 5".to_owned(), "ERR syntax error"),
         ("RL.MCHECK 1 a 5 60 5 60".to_owned(), "ERR syntax error"),
         ("RL.MCHECK 1 a 5 60 ATMOST".to_owned(), "ERR syntax error"),
-        ("RL.MCHECK 1 a 5 60 FORCE".to_owned(), "ERR syntax error"),
+        ("RL.MCHECK 1 a 5 60 KEEP 1".to_owned(), "ERR syntax error"),
+        ("RL.MCHECK 1 a 5 60 RENEW 1".to_owned(), "ERR syntax error"),
         ("RL.MCHECK 1 a 5 60 BLOCK 1".to_owned(), "ERR syntax error"),
         ("RL.MCHECK 1 a 5 60 COST".to_owned(), "ERR syntax error"),
         (

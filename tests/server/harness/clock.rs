@@ -11,9 +11,6 @@ use std::time::Duration;
 
 use super::{Server, Setup, compile};
 
-/// Noon of some day.
-const START: Duration = Duration::from_secs(1_700_000_000);
-
 /// The time of one server.
 pub struct Clock {
     file: File,
@@ -21,6 +18,9 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// When it begins: noon of some day.
+    pub const START: Duration = Duration::from_secs(1_700_000_000);
+
     /// Starts a server whose time stands still.
     pub fn start() -> (Server, Self) {
         Self::start_with(Setup::new())
@@ -46,7 +46,7 @@ impl Clock {
             file: File::create(&time).unwrap(),
             micros: AtomicU64::new(0),
         };
-        clock.set(START);
+        clock.set(Self::START);
         (clock, [("LD_PRELOAD", library), ("TEST_CLOCK", time)])
     }
 

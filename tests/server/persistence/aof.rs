@@ -140,7 +140,7 @@ fn used(client: &mut Connection, key: &str) -> u64 {
     let Value::Array(fields) = client.ask(&format!("RL.INFO {key}")) else {
         return 0;
     };
-    let Some(Value::Array(windows)) = fields.into_iter().last() else {
+    let Some(Value::Array(windows)) = fields.into_iter().nth(5) else {
         panic!("{key} has no windows");
     };
     let used = windows.into_iter().map(|window| {

@@ -19,11 +19,22 @@ fn word() -> impl Strategy<Value = Vec<u8>> {
         4 => text(&["a", "b", "c", "d", "text", "list", "int", "hash", "zset", "set", "stream", "hll", "fake"]),
         6 => text(&["1", "2", "3", "5", "10", "33", "60", "100", "1000", "4294967295", "1000000"]),
         4 => text(&["1ms", "7ms", "100ms", "1s", "5m", "1h", "3650d", "4w"]),
-        4 => text(&["COST", "cost", "BURST", "ATMOST", "FORCE", "BLOCK", "DB"]),
+        4 => text(&[
+            "COST", "cost", "COSTS", "BURST", "KEEP", "ATMOST", "FORCE", "MAXWAIT", "BLOCK", "UPTO", "RECEIPT", "RENEW",
+            "DB",
+        ]),
         1 => text(&["0", "-1", "+1", "007", "4294967296", "1.5", "NaN", "99999999999999999999999", "10y", "", "\u{663}"]),
         1 => prop::collection::vec(any::<u8>(), 0..40),
         1 => Just(vec![b'9'; 5_000]),
     ]
+}
+
+/// A receipt, perhaps of something: the clock of the test begins at a whole second and stands still during a batch.
+fn receipt() -> impl Strategy<Value = Vec<u8>> {
+    (-5_000..5_000_i64).prop_map(|millis| {
+        let start = i64::try_from(Clock::START.as_micros()).unwrap();
+        (start + 1_000 * millis).to_string().into_bytes()
+    })
 }
 
 /// A command line: sometimes a valid one, mostly one that is not.
@@ -44,8 +55,20 @@ fn line() -> impl Strategy<Value = Vec<Vec<u8>>> {
             prop_oneof![
                 limit().prop_map(|n| vec![b"COST".to_vec(), n]),
                 limit().prop_map(|n| vec![b"BURST".to_vec(), n]),
-                text(&["1ms", "50ms", "2s"]).prop_map(|n| vec![b"BLOCK".to_vec(), n]),
-                text(&["ATMOST", "FORCE"]).prop_map(|word| vec![word]),
+                prop_oneof![limit(), Just(b"0".to_vec())].prop_map(|n| vec![b"KEEP".to_vec(), n]),
+                (
+                    text(&["1ms", "50ms", "2s"]),
+                    prop::option::of(text(&["1ms", "2s", "1h"]))
+                )
+                    .prop_map(|(block, up_to)| {
+                        let up_to = up_to.map(|up_to| vec![b"UPTO".to_vec(), up_to]);
+                        [vec![b"BLOCK".to_vec(), block], up_to.unwrap_or_default()].concat()
+                    }),
+                window().prop_map(|n| vec![b"MAXWAIT".to_vec(), n]),
+                text(&["ATMOST", "FORCE", "RECEIPT"]).prop_map(|word| vec![word]),
+                receipt().prop_map(|receipt| vec![b"RENEW".to_vec(), receipt]),
+                prop::collection::vec(prop_oneof![limit(), Just(b"0".to_vec())], 1..5)
+                    .prop_map(|costs| [vec![b"COSTS".to_vec()], costs].concat()),
             ],
             0..3,
         )
@@ -79,6 +102,8 @@ fn line() -> impl Strategy<Value = Vec<Vec<u8>>> {
         1 => key().prop_map(|key| vec![b"RL.INFO".to_vec(), key]),
         1 => limit().prop_map(|count| vec![b"RL.TOP".to_vec(), count.clone(), b"DB".to_vec(), count]),
         1 => (key(), limit()).prop_map(|(key, units)| vec![b"RL.REFUND".to_vec(), key, units]),
+        1 => (key(), limit(), receipt())
+            .prop_map(|(key, units, receipt)| vec![b"RL.REFUND".to_vec(), key, units, b"RECEIPT".to_vec(), receipt]),
         1 => (key(), limit(), limit(), text(&["1", "60", "86400"]), text(&["0", "1", "2", "50"])).prop_map(
             |(key, burst, count, period, quantity)| vec![b"CL.THROTTLE".to_vec(), key, burst, count, period, quantity]
         ),
@@ -112,6 +137,38 @@ fn integers(reply: &Value) -> Option<[i64; 5]> {
     fields.try_into().ok()
 }
 
+/// The options of a line that was not refused.
+fn options(line: &[Vec<u8>]) -> &[Vec<u8>] {
+    let text = |word: &[u8]| String::from_utf8(word.to_vec()).unwrap();
+    // A key may have the name of an option.
+    if line[0].eq_ignore_ascii_case(b"rl.mcheck") {
+        let keys: usize = text(&line[1]).parse().unwrap();
+        &line[2 + keys..]
+    } else {
+        &line[2..]
+    }
+}
+
+fn has_option(line: &[Vec<u8>], name: &str) -> bool {
+    options(line)
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+}
+
+/// The five integers of a row that may have a receipt behind them.
+fn row(line: &[Vec<u8>], reply: &Value) -> Option<[i64; 5]> {
+    if !has_option(line, "receipt") && !has_option(line, "renew") {
+        return integers(reply);
+    }
+    let [fields @ .., receipt]: [i64; 6] = redis::from_redis_value::<Vec<i64>>(reply.clone())
+        .ok()?
+        .try_into()
+        .ok()?;
+    assert!(receipt >= 0 && (receipt > 0 || fields[0] == 0 || has_option(line, "force")));
+    assert!(receipt == 0 || fields[0] > 0);
+    Some(fields)
+}
+
 /// What must be true of every reply.
 fn check_reply(line: &[Vec<u8>], reply: &Value) {
     let shown = || {
@@ -126,10 +183,13 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
         Value::Array(rows) if name == b"rl.mcheck" => {
             let rows: Vec<_> = rows
                 .iter()
-                .map(|row| integers(row).unwrap_or_else(|| panic!("{}", shown())))
+                .map(|one| row(line, one).unwrap_or_else(|| panic!("{}", shown())))
                 .collect();
+            let granted = rows.iter().any(|row| row[0] > 0);
             for row in &rows {
-                assert_eq!(row[0] > 0, rows[0][0] > 0, "{}: {rows:?}", shown());
+                // Some may be charged nothing.
+                let costs = has_option(line, "costs");
+                assert!(costs || (row[0] > 0) == granted, "{}: {rows:?}", shown());
                 assert!(
                     (0..=row[1]).contains(&row[2]) && row[3] >= -1 && row[4] >= 0,
                     "{}: {rows:?}",
@@ -137,7 +197,7 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
                 );
             }
             assert_eq!(
-                rows[0][0] > 0,
+                granted,
                 rows.iter().all(|row| row[3] == 0),
                 "{}: {rows:?}",
                 shown()
@@ -156,11 +216,16 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
                 shown()
             );
         }
-        Value::Array(fields) if name == b"rl.info" => assert_eq!(fields.len(), 6, "{}", shown()),
+        Value::Array(fields) if name == b"rl.info" => assert_eq!(fields.len(), 8, "{}", shown()),
         Value::Array(rows) if name == b"rl.top" => assert!(rows.len() <= 128, "{}", shown()),
         Value::Array(_) => {
-            let Some([granted, limit, remaining, retry_after, reset_after]) = integers(reply)
-            else {
+            let reads = matches!(name.as_slice(), b"rl.peek" | b"rl.refund");
+            let fields = if reads {
+                integers(reply)
+            } else {
+                row(line, reply)
+            };
+            let Some([granted, limit, remaining, retry_after, reset_after]) = fields else {
                 panic!("{}: {reply:?}", shown());
             };
             let fields = [granted, limit, remaining, retry_after, reset_after];
@@ -172,7 +237,8 @@ fn check_reply(line: &[Vec<u8>], reply: &Value) {
             assert!((0..=limit).contains(&remaining), "{}: {fields:?}", shown());
             assert!(retry_after >= -1, "{}: {fields:?}", shown());
             // A refund tells when the next unit would be granted, whatever was given back.
-            if name != b"rl.refund" {
+            // One that waits for its turn is granted.
+            if name != b"rl.refund" && (reads || granted == 0 || !has_option(line, "maxwait")) {
                 assert_eq!(granted > 0, retry_after == 0, "{}: {fields:?}", shown());
             }
         }
