@@ -16,9 +16,9 @@ PATIENT = 20.0
 
 
 class Waiting:
-    """An `AsyncRateLimiter` whose calls are waited for, so that one test serves both kinds."""
+    """An `AsyncRateLimiter`, or a lease of it, whose calls are waited for, so that one test serves both kinds."""
 
-    def __init__(self, limiter: AsyncRateLimiter, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, limiter: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._limiter = limiter
         self._loop = loop
 
@@ -31,8 +31,17 @@ class Waiting:
     def close(self) -> None:
         self._wait(self._limiter.aclose())
 
+    def __enter__(self) -> Waiting:
+        self._wait(self._limiter.__aenter__())
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._wait(self._limiter.__aexit__(*error))
+
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._limiter, name)
+        if name in ("lease", "reserve"):
+            return lambda *words, **options: Waiting(found(*words, **options), self._loop)
         if not inspect.iscoroutinefunction(found):
             return found
         return lambda *words, **options: self._wait(found(*words, **options))

@@ -12,29 +12,40 @@ from .errors import (
     ArgumentError,
     ConfigurationError,
     CrossSlotError,
+    DeniedError,
+    LeaseDeniedError,
     ModuleMissingError,
     NewerStateError,
     OptionError,
     PoolExhaustedError,
     RateLimitError,
     ReplyError,
+    ReservationDeniedError,
     UnavailableError,
     WrongTypeError,
 )
 from .info import Info, TopKey, Window
 from .keys import client_ip, key
+from .leases import AsyncLease, Lease
 from .policy import Policy
 from .rates import Duration, Rate, RateLike
+from .reservations import AsyncReservation, Charge, Reservation
 
 __all__ = [
     "ArgumentError",
+    "AsyncLease",
     "AsyncRateLimiter",
+    "AsyncReservation",
+    "Charge",
     "ConfigurationError",
     "CrossSlotError",
     "Decision",
     "Decisions",
+    "DeniedError",
     "Duration",
     "Info",
+    "Lease",
+    "LeaseDeniedError",
     "ModuleMissingError",
     "NewerStateError",
     "OptionError",
@@ -45,6 +56,8 @@ __all__ = [
     "RateLimitError",
     "RateLimiter",
     "ReplyError",
+    "Reservation",
+    "ReservationDeniedError",
     "TopKey",
     "UnavailableError",
     "Window",

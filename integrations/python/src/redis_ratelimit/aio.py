@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,14 @@ from . import commands
 from .commands import Key
 from .connection import ASYNCIO, DEFAULT_TIMEOUT, target_of_client
 from .decision import Decision, Decisions
-from .handle import AsyncHandle
+from .errors import ReservationDeniedError
+from .handle import AsyncHandle, awaited
 from .info import Info, TopKey
+from .leases import AsyncLease
 from .limiter import Limiter
 from .policy import Policy
 from .rates import Duration, RateLike
+from .reservations import AsyncReservation, Charge, asking, beats, leases
 from .url import target_of_url
 
 if TYPE_CHECKING:
@@ -122,6 +126,23 @@ class AsyncRateLimiter(Limiter):
     async def refund(self, key: Key, units: int = 1, *, receipt: int | None = None) -> Decision | None:
         """As `RateLimiter.refund`."""
         return await self._ask(commands.refund(key, units, receipt=receipt))
+
+    def lease(
+        self, key: Key, limit: int, ttl: Duration, *, cost: int = 1, heartbeat: bool | Duration = False
+    ) -> AsyncLease:
+        """As `RateLimiter.lease`, for ``async with``. The heartbeat is a task."""
+        return AsyncLease(self, key, limit, ttl, cost, heartbeat)
+
+    def reserve(self, *charges: Charge, heartbeat: bool | Duration = False) -> AsyncReservation[Decisions]:
+        """As `RateLimiter.reserve`, for ``async with``. The heartbeat is a task."""
+        return AsyncReservation(self, asking(self, charges), ReservationDeniedError, beats(leases(charges), heartbeat))
+
+    async def wait_turn(
+        self, key: Key, rate: RateLike, *, burst: int = 1, cost: int = 1, max_wait: Duration = 60
+    ) -> Decision:
+        """As `RateLimiter.wait_turn`. A call that is cancelled has had its turn."""
+        request = commands.gcra(key, rate, burst, cost, max_wait=max_wait)
+        return await self._wait_turn(request, awaited, asyncio.sleep)
 
     async def reset(self, *keys: Key) -> int:
         """As `RateLimiter.reset`."""

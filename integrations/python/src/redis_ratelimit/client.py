@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,14 @@ from . import commands
 from .commands import Key
 from .connection import BLOCKING, DEFAULT_TIMEOUT, target_of_client
 from .decision import Decision, Decisions
-from .handle import BlockingHandle, run
+from .errors import ReservationDeniedError
+from .handle import BlockingHandle, called, run
 from .info import Info, TopKey
+from .leases import Lease
 from .limiter import Limiter
 from .policy import Policy
 from .rates import Duration, RateLike
+from .reservations import Charge, Reservation, asking, beats, leases
 from .url import target_of_url
 
 if TYPE_CHECKING:
@@ -190,6 +194,49 @@ class RateLimiter(Limiter):
         4
         """
         return run(self._ask(commands.refund(key, units, receipt=receipt)))
+
+    def lease(self, key: Key, limit: int, ttl: Duration, *, cost: int = 1, heartbeat: bool | Duration = False) -> Lease:
+        """Return a lease, of at most `limit` at a time on this key, which ends by itself after `ttl`.
+
+        Nobody is asked before it is acquired: by ``with``, which raises `LeaseDeniedError` if there is no room, or by
+        `Lease.acquire`, which returns the denial. It weighs `cost` units. With `heartbeat`, a thread renews it that
+        often (``True``: three times in `ttl`) as long as it is held; `Lease.lost` says if that has failed for too long.
+
+        >>> with limiter.lease("report:ann", 1, "30s"):
+        ...     limiter.lease("report:ann", 1, "30s").acquire().allowed
+        False
+        """
+        return Lease(self, key, limit, ttl, cost, heartbeat)
+
+    def reserve(self, *charges: Charge, heartbeat: bool | Duration = False) -> Reservation[Decisions]:
+        """Return a reservation of units on 1 to 128 keys, all or nothing, to be settled when the truth is known.
+
+        Nobody is asked before it is acquired: by ``with``, which raises `ReservationDeniedError` if there is no room,
+        or by `Reservation.acquire`, which returns the denial. `heartbeat` renews its leases, as for `lease`. In a Redis
+        Cluster, all keys have to be of one slot, as for `mcheck`.
+
+        >>> charges = [Charge("{bob}:tokens", "40000/m", cost=1200), Charge("{bob}:inflight", "5/30s", lease=True)]
+        >>> with limiter.reserve(*charges) as reservation:
+        ...     reservation.settle({"{bob}:tokens": 900})
+        >>> limiter.peek("{bob}:tokens").remaining
+        39100
+        """
+        return Reservation(self, asking(self, charges), ReservationDeniedError, beats(leases(charges), heartbeat))
+
+    def wait_turn(
+        self, key: Key, rate: RateLike, *, burst: int = 1, cost: int = 1, max_wait: Duration = 60
+    ) -> Decision:
+        """Wait for a turn, and return when it has come: for calls to somebody who limits them (``RL.GCRA … MAXWAIT``).
+
+        All who ask for this key get a turn each, in the order in which they asked, at this rate; with a `burst`, so
+        many at once. If it would take longer than `max_wait`, nothing is charged, and the denial is returned at once.
+        Who does not wait to the end has had the turn all the same.
+
+        >>> limiter.wait_turn("api.example.com", "20/s").allowed, limiter.wait_turn("api.example.com", "20/s").allowed
+        (True, True)
+        """
+        request = commands.gcra(key, rate, burst, cost, max_wait=max_wait)
+        return run(self._wait_turn(request, called, time.sleep))
 
     def reset(self, *keys: Key) -> int:
         """Forget limiters, and the blocks on them (``RL.RESET``). Returns how many there were.

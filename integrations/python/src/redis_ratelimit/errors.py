@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from .decision import Decision, Decisions
+
 
 class RateLimitError(Exception):
     """Anything that kept a call from being answered."""
@@ -24,6 +28,37 @@ class UnavailableError(RateLimitError):
 
     def __str__(self) -> str:
         return f"no rate limit decision ({self.reason}): {self.message}"
+
+
+class DeniedError(RateLimitError):
+    """What ``with`` asked for was denied."""
+
+    def __init__(self, decision: Decision | Decisions | Any) -> None:
+        super().__init__(decision)
+        self.decision: Any = decision
+        """The answer."""
+
+    def __str__(self) -> str:
+        if self.decision.degraded:
+            return f"denied, for there is no rate limit decision ({self.decision.degraded})"
+        if self.decision.never:
+            return "denied: it costs more than the limit"
+        return f"denied: try again in {self.decision.retry_after} s"
+
+
+class LeaseDeniedError(DeniedError):
+    """There is no room for another lease."""
+
+    decision: Decision
+    """The answer."""
+
+
+class ReservationDeniedError(DeniedError):
+    """There is no room for a reservation on one of its keys at least.
+
+    `decision` is a `Decisions`, or of `MultiLevelLimiter.reserve` a `MultiLevelDecision`: what had no room is
+    `refused`.
+    """
 
 
 class PoolExhaustedError(RateLimitError):

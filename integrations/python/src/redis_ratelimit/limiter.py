@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .classify import CLIENT_ERRORS, classify
 from .commands import Request
+from .decision import Decision
 from .errors import PoolExhaustedError, RateLimitError, UnavailableError
 from .handle import ClientHandle
 from .outage import Outages
@@ -23,15 +24,15 @@ T = TypeVar("T")
 logger = logging.getLogger("redis_ratelimit")
 
 SAY_AGAIN_AFTER = 60.0
-"""Seconds after which a pool that is exhausted is logged again."""
+"""Seconds after which a pool that is exhausted, or what is not settled, is logged again."""
 
 _NO_REPLY: tuple[type[Exception], ...] = (PoolExhaustedError, *CLIENT_ERRORS)
 # Outages in which calls keep their connections until the timeout, so that others find none.
 _KEEPS_CONNECTIONS = frozenset({"CONNECTION", "TIMEOUT"})
 
 
-class _Pool:
-    """Remembers when a pool was found exhausted last. Shared by all limiters on the same connections."""
+class _Told:
+    """Remembers when something was logged last. Shared by all limiters on the same connections."""
 
     said = float("-inf")
 
@@ -43,7 +44,8 @@ class Limiter:
         self._handle = handle
         self._policy = checked(policy)
         self._outages = Outages()
-        self._pool = _Pool()
+        self._pool = _Told()
+        self._unsettled = _Told()
 
     @property
     def policy(self) -> Policy:
@@ -73,6 +75,14 @@ class Limiter:
             return self._without_decision(request, error)
         self._outages.succeeded()
         return request.read(replies)
+
+    async def _wait_turn(
+        self, request: Request[Decision], call: Callable[..., Coroutine[Any, Any, Any]], sleep: Callable[[float], Any]
+    ) -> Decision:
+        decision = await self._ask(request)
+        if decision.allowed and decision.retry_after_ms:
+            await call(sleep, decision.retry_after)
+        return decision
 
     async def _ask_quietly(self, request: Request[T]) -> T:
         """Ask what is no decision: raises what an error means, and neither logs nor remembers it as an outage."""
@@ -109,6 +119,15 @@ class Limiter:
         if policy == "raise" or request.fallback is None:
             raise ours from cause
         return request.fallback(policy, reason)
+
+    def _say_unsettled(self, errors: Sequence[RateLimitError]) -> None:
+        """Tell what could not be given back, or charged afterwards."""
+        for error in errors:
+            logger.debug("not settled: %s", error)
+        now = time.monotonic()
+        if errors and now - self._unsettled.said >= SAY_AGAIN_AFTER:
+            self._unsettled.said = now
+            logger.warning("leases and reservations are not settled, and last until they expire: %s", errors[0])
 
     def _say_exhausted(self, error: PoolExhaustedError) -> None:
         now = time.monotonic()

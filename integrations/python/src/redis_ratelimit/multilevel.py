@@ -24,11 +24,9 @@ its longest window is the level's own, ``rl:login:user:ann``, and each shorter o
   stays charged until it leaves the window. A request whose answer was lost may have been charged or not: it is not
   given back. Of the levels after the one that denied nothing is known, so it may be necessary to wait once more.
 
-``RL.REFUND`` takes the units granted last. Between the two commands another caller may have been granted some. Units
-are equal, so their number is right at every moment, and nobody is admitted above it. Only their dates are exchanged:
-the unit that stays is the older one, and leaves the window earlier by the time between the two commands, some
-milliseconds. If ours is gone by then (the key was reset, evicted or lost in a failover, or the window is shorter
-than that time), another caller's unit is given back in its place.
+What is given back is named by its receipt, so nobody else's units are, whatever has happened to the key meanwhile.
+
+**Estimated first, settled afterwards**: `MultiLevelLimiter.reserve` charges all levels, and corrects them in the end.
 
 The failure policy is that of the limiter. With ``atomic=False``, ``open`` lets the levels pass that do not answer while
 the others still decide; ``closed`` and ``raise`` end at the first, and give back what the earlier ones granted.
@@ -40,8 +38,8 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from . import headers
@@ -49,12 +47,14 @@ from .aio import AsyncRateLimiter
 from .client import RateLimiter
 from .commands import MAX_TOP
 from .decision import Decision
-from .errors import ArgumentError, ConfigurationError, RateLimitError
+from .errors import ArgumentError, ConfigurationError, RateLimitError, ReservationDeniedError
 from .handle import awaited, called, run
+from .holding import Charged
 from .info import Info, TopKey, Window
 from .keys import Part
 from .keys import key as build_key
-from .rates import Rate, RateLike, checked_windows, rates
+from .rates import Duration, Rate, RateLike, checked_windows, rates, units
+from .reservations import Asking, AsyncReservation, Reservation, beats
 
 L = TypeVar("L", RateLimiter, AsyncRateLimiter)
 Value: TypeAlias = Part | None
@@ -71,20 +71,28 @@ class Level:
     itself, the same for every request. By default `check` is given a mapping, and the value is the one of the level's
     name: it has to be there, even if it is None.
 
+    Of a `lease` level, units are given back when the reservation ends: ``Level("in flight", "5/30s", lease=True)`` is 5
+    at a time, for 30 seconds at most. There is `reserve` for it, and no `check`.
+
     >>> Level("user", "20/m; 500/h", key=lambda request: request.user).rates
     (Rate(limit=20, window_ms=60000), Rate(limit=500, window_ms=3600000))
 
     Raises `ArgumentError` for a name that is no printable ASCII (it appears in headers), for no rate, for more than 8
-    and for two of the same window.
+    and for two of the same window, and for a `lease` with more than one.
     """
 
-    __slots__ = ("_key", "name", "rates")
+    __slots__ = ("_key", "lease", "name", "rates")
 
-    def __init__(self, name: str, *given: RateLike, key: Callable[[Any], Any] | Value = None) -> None:
+    def __init__(
+        self, name: str, *given: RateLike, key: Callable[[Any], Any] | Value = None, lease: bool = False
+    ) -> None:
         if not isinstance(name, str) or not re.fullmatch("[ -~]+", name):
             raise ArgumentError(f"the name of a level must be printable ASCII, not {name!r:.80}")
         self.name = name
         self.rates: tuple[Rate, ...] = checked_windows(rates(given), f"level {name!r}")
+        self.lease = lease
+        if lease and len(self.rates) > 1:
+            raise ArgumentError(f"level {name!r} is a lease, which has one rate: how many at a time, for how long")
         if not callable(key) and key is not None:
             _checked_value(self, key)
         self._key = key
@@ -134,7 +142,7 @@ class MultiLevelDecision:
     @property
     def allowed(self) -> bool:
         """Whether every level granted the request."""
-        return all(row.decision.allowed for row in self.rows)
+        return _allowed(self.rows)
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -192,7 +200,7 @@ def binding(rows: Sequence[LevelDecision]) -> LevelDecision | None:
         return None
     # What the policy made up says nothing about what remains.
     known = [row for row in rows if not row.decision.degraded] or rows
-    if all(row.decision.allowed for row in rows):
+    if _allowed(rows):
         return min(known, key=lambda row: row.decision.remaining)
 
     def wait(row: LevelDecision) -> tuple[bool, bool, int]:
@@ -200,6 +208,11 @@ def binding(rows: Sequence[LevelDecision]) -> LevelDecision | None:
         return (not row.decision.allowed, never, row.rate.window_ms if never else row.decision.retry_after_ms)
 
     return max(rows, key=wait)
+
+
+def _allowed(rows: Sequence[LevelDecision]) -> bool:
+    # All of them or none. One that was asked for no units, by `costs`, has granted none in either case.
+    return not rows or any(row.decision.allowed for row in rows)
 
 
 def http_headers(rows: Sequence[LevelDecision], *, reset: Literal["epoch", "delta"] = "epoch") -> dict[str, str]:
@@ -311,7 +324,7 @@ class _MultiLevel(Generic[L]):
     _interruptions: tuple[type[BaseException], ...]
     """What may end a call between two levels, after which the units of the earlier ones are given back."""
 
-    async def _check(self, subject: Any, cost: int) -> MultiLevelDecision:
+    async def _choose(self, subject: Any) -> list[_Part]:
         chosen: list[_Part] = []
         for level in self.levels:
             value = level.value(subject)
@@ -320,34 +333,83 @@ class _MultiLevel(Generic[L]):
             chosen += self._parts_of(level, value)
         if self._unchosen:
             self._choice_is_needed()
+        return chosen
+
+    async def _check(self, subject: Any, cost: int) -> MultiLevelDecision:
+        for level in self.levels:
+            if level.lease:
+                raise ArgumentError(f"level {level.name!r} is a lease, which has to be given back: use reserve()")
+        chosen = await self._choose(subject)
         if not chosen or cost == 0:
             return MultiLevelDecision(())
         if not self._atomic:
-            return await self._one_by_one(chosen, cost)
+            return await self._one_by_one(chosen, [cost] * len(chosen))
         decisions = await self._call(self._limiter.mcheck, [(part.key, part.rates[0]) for part in chosen], cost=cost)
         return MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in chosen))
 
-    async def _one_by_one(self, parts: list[_Part], cost: int) -> MultiLevelDecision:
+    def _reserving(self, subject: Any, cost: int, costs: Mapping[str, int] | None) -> Asking[MultiLevelDecision]:
+        of_level = {level.name: cost for level in self.levels}
+        of_level.update({self._level(name).name: amount for name, amount in (costs or {}).items()})
+        for level in self.levels:
+            if level.lease or of_level[level.name] != 0:
+                units(of_level[level.name], f"the cost of level {level.name!r}")
+
+        async def ask(asked: float) -> tuple[MultiLevelDecision, list[Charged]]:
+            parts = await self._choose(subject)
+            if not parts:
+                return MultiLevelDecision(()), []
+            of_parts = [of_level[part.level.name] for part in parts]
+            if self._atomic:
+                pairs = [(part.key, part.rates[0]) for part in parts]
+                decisions = await self._call(self._limiter.mcheck, pairs, costs=of_parts, receipt=True)
+                result = MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in parts))
+            else:
+                if not any(of_parts):
+                    raise ArgumentError("at least one level has to be charged")
+                result = await self._one_by_one(parts, of_parts)
+            if not result:
+                return result, []
+            return result, [
+                Charged.of(part.level.name, part.key, part.rates, amount, part.level.lease, row.decision, asked)
+                for part, row, amount in zip(parts, result.rows, of_parts, strict=True)
+            ]
+
+        return ask
+
+    def _beats(self, heartbeat: bool | Duration) -> float | None:
+        return beats([level.rates[0] for level in self.levels if level.lease], heartbeat)
+
+    async def _one_by_one(self, parts: list[_Part], costs: list[int]) -> MultiLevelDecision:
         granted: list[LevelDecision] = []
         try:
-            for part in parts:
-                row = _row(part, await self._call(self._limiter.check, part.key, *part.rates, cost=cost))
-                if not row.decision.allowed:
+            for part, cost in zip(parts, costs, strict=True):
+                row = _row(part, await self._ask_one(part, cost))
+                if not row.decision.allowed and (cost or row.decision.retry_after_ms):
                     break
                 granted.append(row)
             else:
                 return MultiLevelDecision(tuple(granted))
         except self._interruptions:
-            await self._give_back(granted, cost)
+            await self._give_back(granted)
             raise
-        await self._give_back(granted, cost)
+        await self._give_back(granted)
         return _denied(granted, row)
 
-    async def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
+    async def _ask_one(self, part: _Part, cost: int) -> Decision:
+        if cost:
+            decision: Decision = await self._call(self._limiter.check, part.key, *part.rates, cost=cost, receipt=True)
+            return decision
+        # As RL.MCHECK: a unit has to be free, and none is charged.
+        found: Decision | None = await self._call(self._limiter.peek, part.key)
+        limit = min(part.rates).limit
+        return Decision(0, limit, limit, 0, 0) if found is None else replace(found, granted=0)
+
+    async def _give_back(self, granted: list[LevelDecision]) -> None:
         for row in granted:
-            if not row.decision.degraded:
+            # The failure policy has none.
+            if row.decision.receipt:
                 try:
-                    await self._call(self._limiter.refund, row.key, cost)
+                    await self._call(self._limiter.refund, row.key, row.decision.granted, receipt=row.decision.receipt)
                 except RateLimitError as error:
                     _logger.debug("a refund of level %r failed: %s", row.level, error)
 
@@ -431,6 +493,30 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
         """
         return run(self._check(subject, cost))
 
+    def reserve(
+        self,
+        subject: Any = None,
+        *,
+        cost: int = 1,
+        costs: Mapping[str, int] | None = None,
+        heartbeat: bool | Duration = False,
+    ) -> Reservation[MultiLevelDecision]:
+        """Return a reservation on all levels, to be settled when the truth is known: `RateLimiter.reserve` by levels.
+
+        Each level is charged its `costs`, by its name, or else `cost`; 0 is allowed, though not for all. What
+        `Reservation.settle` is told is by the names of levels, too, and holds for each rate of a level.
+
+        >>> levels = [Level("requests", "60/m"), Level("tokens", "40000/m"), Level("in flight", "5/30s", lease=True)]
+        >>> limits = MultiLevelLimiter(limiter, levels, scope="chat")
+        >>> subject = {level.name: "ann" for level in levels}
+        >>> with limits.reserve(subject, costs={"tokens": 1200}) as reservation:
+        ...     reservation.settle({"tokens": 1534})
+        >>> [window.used for window in limits.info("tokens", "ann").values()]
+        [1534]
+        """
+        asking = self._reserving(subject, cost, costs)
+        return Reservation(self._limiter, asking, ReservationDeniedError, self._beats(heartbeat))
+
     def info(self, level: str, value: Part) -> dict[Rate, Window | None]:
         """Return what one value of a level has in use, for each rate (``RL.INFO``); None for nothing.
 
@@ -468,6 +554,18 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
         """As `MultiLevelLimiter.check`."""
         return await self._check(subject, cost)
 
+    def reserve(
+        self,
+        subject: Any = None,
+        *,
+        cost: int = 1,
+        costs: Mapping[str, int] | None = None,
+        heartbeat: bool | Duration = False,
+    ) -> AsyncReservation[MultiLevelDecision]:
+        """As `MultiLevelLimiter.reserve`, for ``async with``."""
+        asking = self._reserving(subject, cost, costs)
+        return AsyncReservation(self._limiter, asking, ReservationDeniedError, self._beats(heartbeat))
+
     async def info(self, level: str, value: Part) -> dict[Rate, Window | None]:
         """As `MultiLevelLimiter.info`."""
         return await self._info(level, value)
@@ -480,10 +578,10 @@ class AsyncMultiLevelLimiter(_MultiLevel[AsyncRateLimiter]):
         """As `MultiLevelLimiter.top`."""
         return await self._top(count)
 
-    async def _give_back(self, granted: list[LevelDecision], cost: int) -> None:
-        if any(not row.decision.degraded for row in granted):
+    async def _give_back(self, granted: list[LevelDecision]) -> None:
+        if any(row.decision.receipt for row in granted):
             # Whoever is cancelled leaves it to the task, which the event loop alone would not keep.
-            task = asyncio.ensure_future(super()._give_back(granted, cost))
+            task = asyncio.ensure_future(super()._give_back(granted))
             _refunding.add(task)
             task.add_done_callback(_refunding.discard)
             await asyncio.shield(task)
