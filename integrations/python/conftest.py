@@ -7,8 +7,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from kinds import Asyncio, Blocking
+from kinds import Asyncio, Blocking, Waiting
 from servers import Certificates, Cluster, Server, has_tls
+
+from redis_ratelimit.multilevel import AsyncMultiLevelLimiter, MultiLevelLimiter
 
 
 @pytest.fixture(scope="session")
@@ -66,3 +68,15 @@ def limiters(request: pytest.FixtureRequest) -> Iterator[Blocking]:
     found = request.param()
     yield found
     found.close()
+
+
+@pytest.fixture
+def multilevel(limiters: Blocking) -> Callable[..., Any]:
+    """Make a limiter of levels, of either kind: `multilevel(limiter, levels, ...)`."""
+
+    def make(limiter: Any, *words: Any, **options: Any) -> Any:
+        if not limiters.asynchronous:
+            return MultiLevelLimiter(limiter, *words, **options)
+        return Waiting(AsyncMultiLevelLimiter(limiter._limiter, *words, **options), limiters.loop)
+
+    return make

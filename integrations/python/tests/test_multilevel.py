@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import doctest
 import threading
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import pytest
-from kinds import Blocking, Waiting
+from kinds import Blocking
 from servers import CLUSTER_DISCOVERY, RATE_LIMIT_ONLY, Cluster, Server, eventually
 
 from redis_ratelimit import (
@@ -29,18 +28,6 @@ from redis_ratelimit import multilevel as multilevel_module
 from redis_ratelimit.multilevel import AsyncMultiLevelLimiter, Level, MultiLevelLimiter
 
 ANN = {"ip": "192.0.2.1", "user": "ann"}
-
-
-@pytest.fixture
-def multilevel(limiters: Blocking) -> Callable[..., Any]:
-    """Make a limiter of levels, of either kind: `multilevel(limiter, levels, ...)`."""
-
-    def make(limiter: Any, *words: Any, **options: Any) -> Any:
-        if not limiters.asynchronous:
-            return MultiLevelLimiter(limiter, *words, **options)
-        return Waiting(AsyncMultiLevelLimiter(limiter._limiter, *words, **options), limiters.loop)  # type: ignore[arg-type]
-
-    return make
 
 
 def commands_of(*servers: Server) -> dict[str, int]:

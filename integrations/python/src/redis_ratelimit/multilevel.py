@@ -365,7 +365,7 @@ class _MultiLevel(Generic[L]):
                 result = MultiLevelDecision(tuple(_row(part, decisions[part.key]) for part in parts))
             else:
                 if not any(of_parts):
-                    raise ArgumentError("at least one level has to be charged")
+                    raise ArgumentError("at least one of costs must be above 0")
                 result = await self._one_by_one(parts, of_parts)
             if not result:
                 return result, []
