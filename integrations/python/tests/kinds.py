@@ -28,6 +28,9 @@ class Waiting:
     def with_policy(self, policy: Any) -> Waiting:
         return Waiting(self._limiter.with_policy(policy), self._loop)
 
+    def with_observe(self, *words: Any) -> Waiting:
+        return Waiting(self._limiter.with_observe(*words), self._loop)
+
     def close(self) -> None:
         self._wait(self._limiter.aclose())
 

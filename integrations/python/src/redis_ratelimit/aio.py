@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import redis.asyncio
 
 from . import commands
-from .commands import Key
+from .commands import Key, pairs_of
 from .connection import ASYNCIO, DEFAULT_TIMEOUT, target_of_client
 from .decision import Decision, Decisions
 from .errors import ReservationDeniedError
@@ -21,7 +21,7 @@ from .limiter import Limiter
 from .policy import Policy
 from .rates import Duration, RateLike
 from .reservations import AsyncReservation, Charge, asking, beats, leases
-from .url import target_of_url
+from .url import own_options, target_of_url
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,8 +47,11 @@ class AsyncRateLimiter(Limiter):
         policy: Policy = "raise",
         timeout: float | None = DEFAULT_TIMEOUT,
         max_connections: int | None = None,
+        observe: bool = False,
+        cache_denials: int = 0,
     ) -> None:
-        super().__init__(AsyncHandle(target_of_client(client, timeout, max_connections, ASYNCIO), timeout), policy)
+        handle = AsyncHandle(target_of_client(client, timeout, max_connections, ASYNCIO), timeout)
+        super().__init__(handle, policy, observe, cache_denials)
 
     @classmethod
     def from_url(
@@ -58,12 +61,15 @@ class AsyncRateLimiter(Limiter):
         policy: Policy = "raise",
         timeout: float = DEFAULT_TIMEOUT,
         max_connections: int | None = None,
+        observe: bool = False,
+        cache_denials: int = 0,
         **options: Any,
     ) -> Self:
         """As `RateLimiter.from_url`."""
         made = cls.__new__(cls)
         target = target_of_url(url, timeout, max_connections, options, ASYNCIO)
-        Limiter.__init__(made, AsyncHandle(target, timeout), policy)
+        own = {"observe": observe, "cache_denials": cache_denials, **own_options(url)}
+        Limiter.__init__(made, AsyncHandle(target, timeout), policy, **own)
         return made
 
     async def check(
@@ -80,10 +86,8 @@ class AsyncRateLimiter(Limiter):
         renew: int | None = None,
     ) -> Decision:
         """As `RateLimiter.check`."""
-        request = commands.check(
-            key, rates, cost, at_most, force, block, upto=upto, keep=keep, receipt=receipt, renew=renew
-        )
-        return await self._ask(request)
+        words = (key, rates, cost, at_most, force, block)
+        return await self._decide(commands.check, *words, upto=upto, keep=keep, receipt=receipt, renew=renew)
 
     async def gcra(
         self,
@@ -100,8 +104,8 @@ class AsyncRateLimiter(Limiter):
         max_wait: Duration | None = None,
     ) -> Decision:
         """As `RateLimiter.gcra`."""
-        request = commands.gcra(key, rate, burst, cost, at_most, force, block, upto=upto, keep=keep, max_wait=max_wait)
-        return await self._ask(request)
+        words = (key, rate, burst, cost, at_most, force, block)
+        return await self._decide(commands.gcra, *words, upto=upto, keep=keep, max_wait=max_wait)
 
     async def mcheck(
         self,
@@ -113,7 +117,9 @@ class AsyncRateLimiter(Limiter):
         receipt: bool = False,
     ) -> Decisions:
         """As `RateLimiter.mcheck`."""
-        return await self._ask(commands.mcheck(rates, cost, costs=costs, force=force, receipt=receipt))
+        costs = tuple(costs) if isinstance(costs, list) else costs
+        request = self._decide(commands.mcheck, pairs_of(rates), cost, costs=costs, force=force, receipt=receipt)
+        return await request
 
     async def peek(self, key: Key, *, cost: int = 1) -> Decision | None:
         """As `RateLimiter.peek`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from . import commands
-from .commands import Key
+from .commands import Key, pairs_of
 from .connection import BLOCKING, DEFAULT_TIMEOUT, target_of_client
 from .decision import Decision, Decisions
 from .errors import ReservationDeniedError
@@ -21,7 +21,7 @@ from .limiter import Limiter
 from .policy import Policy
 from .rates import Duration, RateLike
 from .reservations import Charge, Reservation, asking, beats, leases
-from .url import target_of_url
+from .url import own_options, target_of_url
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,6 +48,18 @@ class RateLimiter(Limiter):
     server anew. Mistakes raise whatever the policy is: `ArgumentError`, `WrongTypeError`, `ModuleMissingError` and the
     other `RateLimitError`.
 
+    With `observe` nobody is refused, to see what limits would do before they do it. Everything is decided and charged
+    as ever, but `check`, `gcra`, `mcheck` and `peek` grant all that was asked for. What would have been denied, granted
+    in part, or told to wait (`max_wait`) has `Decision.would_deny`; so has what would have raised an exception or been
+    refused by the policy, with the reason in `Decision.degraded`. It is counted (`would_deny_total`), and logged
+    (``redis_ratelimit.observe``) at most every 10 seconds. An `ArgumentError` for what cannot be sent is raised all the
+    same.
+
+    `cache_denials` is how many denials are remembered, by default none. The same request (key, rates, cost and options)
+    is then denied again without asking, until the time that its caller was told to wait. What others give back or reset
+    meanwhile is not seen, only what this limiter does. Remembered are neither denials for ever, nor those with
+    `receipt`, `renew` and `max_wait`, nor what `peek` says. The server does not count what it is not asked.
+
     >>> limiter.check("user:bob", "100/m").remaining
     99
     """
@@ -61,8 +73,11 @@ class RateLimiter(Limiter):
         policy: Policy = "raise",
         timeout: float | None = DEFAULT_TIMEOUT,
         max_connections: int | None = None,
+        observe: bool = False,
+        cache_denials: int = 0,
     ) -> None:
-        super().__init__(BlockingHandle(target_of_client(client, timeout, max_connections, BLOCKING), timeout), policy)
+        handle = BlockingHandle(target_of_client(client, timeout, max_connections, BLOCKING), timeout)
+        super().__init__(handle, policy, observe, cache_denials)
 
     @classmethod
     def from_url(
@@ -72,6 +87,8 @@ class RateLimiter(Limiter):
         policy: Policy = "raise",
         timeout: float = DEFAULT_TIMEOUT,
         max_connections: int | None = None,
+        observe: bool = False,
+        cache_denials: int = 0,
         **options: Any,
     ) -> Self:
         """Make a limiter from a URL. Nothing is connected before the first call.
@@ -90,7 +107,8 @@ class RateLimiter(Limiter):
         """
         made = cls.__new__(cls)
         target = target_of_url(url, timeout, max_connections, options, BLOCKING)
-        Limiter.__init__(made, BlockingHandle(target, timeout), policy)
+        own = {"observe": observe, "cache_denials": cache_denials, **own_options(url)}
+        Limiter.__init__(made, BlockingHandle(target, timeout), policy, **own)
         return made
 
     def check(
@@ -120,10 +138,8 @@ class RateLimiter(Limiter):
         >>> limiter.check("upload:ann", (100, "1h"), cost=150, at_most=True).granted
         100
         """
-        request = commands.check(
-            key, rates, cost, at_most, force, block, upto=upto, keep=keep, receipt=receipt, renew=renew
-        )
-        return run(self._ask(request))
+        words = (key, rates, cost, at_most, force, block)
+        return run(self._decide(commands.check, *words, upto=upto, keep=keep, receipt=receipt, renew=renew))
 
     def gcra(
         self,
@@ -147,8 +163,8 @@ class RateLimiter(Limiter):
         >>> limiter.gcra("feed:ann", "10/s", burst=20).remaining
         19
         """
-        request = commands.gcra(key, rate, burst, cost, at_most, force, block, upto=upto, keep=keep, max_wait=max_wait)
-        return run(self._ask(request))
+        words = (key, rate, burst, cost, at_most, force, block)
+        return run(self._decide(commands.gcra, *words, upto=upto, keep=keep, max_wait=max_wait))
 
     def mcheck(
         self,
@@ -169,7 +185,9 @@ class RateLimiter(Limiter):
         >>> limiter.mcheck({"{ann}:ip": "100/m", "{ann}:account": "1000/h"}).allowed
         True
         """
-        return run(self._ask(commands.mcheck(rates, cost, costs=costs, force=force, receipt=receipt)))
+        costs = tuple(costs) if isinstance(costs, list) else costs
+        request = self._decide(commands.mcheck, pairs_of(rates), cost, costs=costs, force=force, receipt=receipt)
+        return run(request)
 
     def peek(self, key: Key, *, cost: int = 1) -> Decision | None:
         """Tell what a request would be answered, and charge nothing (``RL.PEEK``). None when nothing is in use.

@@ -100,6 +100,11 @@ def gcra(
     return _decision(key, words, limit=most, cost=cost)
 
 
+def pairs_of(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]]) -> tuple[tuple[Key, RateLike], ...]:
+    """Return the keys and rates of `mcheck`."""
+    return tuple(given.items() if isinstance(given, Mapping) else given)
+
+
 def mcheck(
     given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]],
     cost: int = 1,
@@ -109,7 +114,7 @@ def mcheck(
     receipt: bool = False,
 ) -> Request[Decisions]:
     """``RL.MCHECK``."""
-    pairs = list(given.items() if isinstance(given, Mapping) else given)
+    pairs = pairs_of(given)
     if not 1 <= len(pairs) <= 128:
         raise ArgumentError(f"mcheck needs from 1 to 128 keys, not {len(pairs)}")
     named = [key for key, _ in pairs]

@@ -44,6 +44,11 @@ class Decision:
     """
     receipt: int = 0
     """What to name when units of this very grant are given back; 0 if nothing was charged, or none was asked for."""
+    would_deny: bool = False
+    """Whether only observe mode has let this pass, see `RateLimiter`.
+
+    Then `granted` is what was asked for, though no more was charged than without observe mode.
+    """
 
     @property
     def allowed(self) -> bool:
@@ -123,6 +128,11 @@ class Decisions(Mapping[str | bytes, Decision]):
     def degraded(self) -> str | None:
         """As `Decision.degraded`; it is the same for all keys."""
         return self.binding.degraded
+
+    @property
+    def would_deny(self) -> bool:
+        """Whether only observe mode has let this pass; `Decision.would_deny` of each row says which had no room."""
+        return any(row.would_deny for row in self.rows.values())
 
     def __getitem__(self, key: str | bytes) -> Decision:
         return self.rows[key]

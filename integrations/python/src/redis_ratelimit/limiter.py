@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .classify import CLIENT_ERRORS, classify
 from .commands import Request
 from .decision import Decision
+from .denials import Denials
 from .errors import PoolExhaustedError, RateLimitError, UnavailableError
 from .handle import ClientHandle
+from .observe import Observer
+from .options import checked_denials, checked_observe
 from .outage import Outages
 from .policy import Policy, checked
 
@@ -40,9 +43,12 @@ class _Told:
 class Limiter:
     """The part of `RateLimiter` and `AsyncRateLimiter` that is the same for both."""
 
-    def __init__(self, handle: ClientHandle, policy: Policy) -> None:
+    def __init__(self, handle: ClientHandle, policy: Policy, observe: bool = False, cache_denials: int = 0) -> None:
         self._handle = handle
         self._policy = checked(policy)
+        self._observe = checked_observe(observe)
+        self._observer = Observer()
+        self._denials = Denials(cache_denials) if checked_denials(cache_denials) else None
         self._outages = Outages()
         self._pool = _Told()
         self._unsettled = _Told()
@@ -68,13 +74,71 @@ class Limiter:
         other._policy = checked(policy)
         return other
 
-    async def _ask(self, request: Request[T]) -> T:
+    @property
+    def observe(self) -> bool:
+        """Whether nothing is refused."""
+        return self._observe
+
+    @property
+    def would_deny_total(self) -> int:
+        """How many requests of this process have passed only because of observe mode.
+
+        All limiters on the same connections count together.
+        """
+        return self._observer.total
+
+    def with_observe(self, observe: bool = True) -> Self:
+        """Return a limiter on the same connections that refuses nothing, or one that does again.
+
+        >>> trying = limiter.with_observe()
+        >>> trying.check("trial:ann", "1/h").would_deny, trying.check("trial:ann", "1/h").would_deny
+        (False, True)
+        >>> trying.check("trial:ann", "1/h").allowed, limiter.check("trial:ann", "1/h").allowed
+        (True, False)
+        """
+        other = copy.copy(self)
+        other._observe = checked_observe(observe)
+        return other
+
+    async def _decide(self, command: Callable[..., Request[T]], *words: Any, **options: Any) -> T:
+        """Ask what the function makes of the words, unless it is known that it is still denied."""
+        if self._denials is None:
+            return await self._ask(command(*words, **options))
+        name = (command, *words, *options.values())
+        # Before anything is built: that would cost more than the answer.
+        known: Any = self._denials.find(name)
+        if known is None:
+            return await self._ask(command(*words, **options), name=name)
+        if self._observe:
+            known = self._observer.let_pass(command(*words, **options), known)
+        return known  # type: ignore[no-any-return]
+
+    async def _ask(self, request: Request[T], *, name: Hashable = None, count: bool = True) -> T:
+        """Send a request. A denial is remembered by `name`; with `count` observe mode counts what it lets pass."""
+        if not self._observe or request.fallback is None:
+            return await self._answer(request, name)
+        try:
+            answer = await self._answer(request, name)
+        except RateLimitError as error:
+            return self._observer.let_pass_failed(request, error, count=count)
+        return self._observer.let_pass(request, answer, count=count)
+
+    async def _answer(self, request: Request[T], name: Hashable = None) -> T:
+        """Return what the server says, or else the failure policy."""
+        denials = self._denials
+        mark = 0 if denials is None or name is None else denials.mark(request)
         try:
             replies = await self._handle.send(request)
         except _NO_REPLY as error:
             return self._without_decision(request, error)
+        finally:
+            if denials is not None:
+                denials.forget_after(request)
         self._outages.succeeded()
-        return request.read(replies)
+        answer = request.read(replies)
+        if denials is not None and name is not None:
+            denials.keep(name, request, mark, answer)
+        return answer
 
     async def _wait_turn(
         self, request: Request[Decision], call: Callable[..., Coroutine[Any, Any, Any]], sleep: Callable[[float], Any]
@@ -93,7 +157,12 @@ class Limiter:
 
     async def _ask_all(self, requests: Sequence[Request[T]]) -> list[T | RateLimitError]:
         """Ask several things at once. Returns what an error means, in the place of a result, and raises nothing."""
-        answers = await self._handle.send_all(requests)
+        try:
+            answers = await self._handle.send_all(requests)
+        finally:
+            if self._denials is not None:
+                for request in requests:
+                    self._denials.forget_after(request)
         return [_result(request, replies) for request, replies in zip(requests, answers, strict=True)]
 
     def _without_decision(self, request: Request[T], error: Exception) -> T:
@@ -108,11 +177,11 @@ class Limiter:
             ours = UnavailableError(outage, str(ours))
         if isinstance(ours, UnavailableError):
             reason = ours.reason
-            self._outages.failed(reason, str(error) or type(error).__name__, policy)
+            self._outages.failed(reason, str(error) or type(error).__name__, self._applies(request, policy))
         elif isinstance(ours, PoolExhaustedError):
             # The server is well. To let pass what does not come to it would be no limit for whoever sends enough.
             reason = "POOL"
-            self._say_exhausted(ours)
+            self._say_exhausted(ours, self._applies(request, "closed"))
             policy = "closed" if policy == "open" else policy
         else:
             raise ours from cause
@@ -129,11 +198,16 @@ class Limiter:
             self._unsettled.said = now
             logger.warning("leases and reservations are not settled, and last until they expire: %s", errors[0])
 
-    def _say_exhausted(self, error: PoolExhaustedError) -> None:
+    def _applies(self, request: Request[T], policy: str) -> str:
+        """Return what the log has to say: nothing is refused while limits are observed only."""
+        return "observe" if self._observe and request.fallback is not None else policy
+
+    def _say_exhausted(self, error: PoolExhaustedError, policy: str) -> None:
         now = time.monotonic()
         if now - self._pool.said >= SAY_AGAIN_AFTER:
             self._pool.said = now
-            logger.warning("too few connections for rate limiting, so requests are refused: %s", error)
+            what = "pass undecided" if policy == "observe" else "are refused"
+            logger.warning("too few connections for rate limiting, so requests %s: %s", what, error)
 
 
 def _result(request: Request[Any], replies: list[Any] | Exception) -> Any:

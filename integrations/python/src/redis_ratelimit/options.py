@@ -60,6 +60,47 @@ def checked_cap(max_connections: int) -> int:
     raise OptionError(problem)
 
 
+MAX_DENIALS = 10_000_000
+"""How many denials a limiter may remember."""
+
+
+def checked_observe(observe: bool) -> bool:
+    """Return whether nothing is to be refused. Raises `OptionError` for a text: "no" would be taken for yes."""
+    if not isinstance(observe, bool):
+        raise OptionError(f"observe must be True or False, not {observe!r:.80}")
+    return observe
+
+
+def checked_denials(cache_denials: int) -> int:
+    """Return how many denials to remember, or raise `OptionError` if it is no number."""
+    if isinstance(cache_denials, bool) or not isinstance(cache_denials, int) or not 0 <= cache_denials <= MAX_DENIALS:
+        raise OptionError(f"cache_denials must be an integer from 0 to {MAX_DENIALS}, not {cache_denials!r:.80}")
+    return cache_denials
+
+
+OF_LIMITERS = frozenset({"observe", "cache_denials"})
+"""Options in a URL that are not for redis-py."""
+
+
+def of_limiter(query: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Read the options in a URL that are the limiter's own."""
+    found: dict[str, Any] = {}
+    for name, text in query:
+        if name not in OF_LIMITERS:
+            continue
+        if name in found:
+            raise OptionError(f"the option {name} stands twice in the URL")
+        if name == "observe":
+            if text.lower() not in _BOOLEANS:
+                raise OptionError("the option observe of the URL must be yes or no")
+            found[name] = _BOOLEANS[text.lower()]
+        else:
+            if not (text.isascii() and text.isdecimal() and len(text) < 10):
+                raise OptionError("the option cache_denials of the URL must be a number")
+            found[name] = checked_denials(int(text))
+    return found
+
+
 def from_query(query: Iterable[tuple[str, str]], known: Parameters) -> dict[str, Any]:
     """Read the options in a URL, of which each is text. Raises `OptionError`, which names the option."""
     found: dict[str, Any] = {}

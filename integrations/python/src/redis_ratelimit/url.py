@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .connection import Family, Target, cluster_of, one_server, sentinel_service
 from .errors import OptionError
-from .options import checked_cap, checked_timeout, from_query, parameters
+from .options import OF_LIMITERS, checked_cap, checked_timeout, from_query, of_limiter, parameters
 
 STORAGE_SCHEMES = {
     "rl": "redis",
@@ -32,6 +32,14 @@ class _Parts:
     hosts: list[tuple[str, int | None]]
     path: str
     query: list[tuple[str, str]]
+    """The options of redis-py."""
+    own: dict[str, Any]
+    """Those of the limiter itself."""
+
+
+def own_options(url: str) -> dict[str, Any]:
+    """Return what the URL says about the limiter and not about its connections: ``observe``, ``cache_denials``."""
+    return _split(url).own
 
 
 def target_of_url(
@@ -74,7 +82,9 @@ def _split(url: str) -> _Parts:
         raise OptionError(
             "a bad Redis URL: check the port; special characters in user and password have to be percent-encoded"
         )
-    return _Parts(known, {name: value for name, value in login.items() if value}, hosts, parts.path, query)
+    login = {name: value for name, value in login.items() if value}
+    of_redis = [(name, text) for name, text in query if name not in OF_LIMITERS]
+    return _Parts(known, login, hosts, parts.path, of_redis, of_limiter(query))
 
 
 def _cap(settings: dict[str, Any], options: Mapping[str, Any]) -> int | None:
