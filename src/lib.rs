@@ -28,10 +28,11 @@ mod server;
 mod stats;
 
 use server::{Load, MainThread};
-use stats::denied_keys;
+use stats::{counters, denied_keys};
 
 /// Called when the server loads the module. On failure, why it does not load.
 fn start(load: &Load<'_>) -> Result<(), String> {
+    counters::start();
     server::prepare(load);
     let settings = server::configure(load)?;
     // The server sets only what differs from the default.
@@ -46,7 +47,7 @@ fn start(load: &Load<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Called when the module goes, with its statics, but not with what they own.
+/// Called when the module goes. Its statics go with it, or stay as they are (on musl), but what they own is the server's.
 fn stop(main_thread: MainThread<'_>) {
     denied_keys::drop_all(main_thread);
 }

@@ -116,7 +116,7 @@ fn instructions() -> String {
 /// One table for each kind of keys, a column for each server.
 fn others(others: &[Other]) -> String {
     if others.is_empty() {
-        return "Not in this run: `make bench SERVERS=\"redis-8 valkey-9\"` measures servers of `make test-matrix`.".into();
+        return "Not in this run: `make bench SERVERS=\"redis-8 valkey-sid\"` measures servers of `make test-matrix`.".into();
     }
     let of_keys = |keys: Keys| {
         let head = keys.to_string();

@@ -1,16 +1,11 @@
 //! The servers that are measured, started with the harness of the tests: private, and gone at the end.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::scripts;
 use super::wire::Pipe;
 use crate::harness::nodes::Node;
 use crate::harness::{self, Setup};
-
-/// The module to measure: `RATELIMIT_MODULE`, else the one that cargo has built beside this program.
-pub fn module() -> PathBuf {
-    std::env::var_os("RATELIMIT_MODULE").map_or_else(harness::module, PathBuf::from)
-}
 
 /// Where what is written goes, beside the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +29,7 @@ pub struct Target {
 impl Target {
     /// A server with our module.
     pub fn start(sink: Sink) -> Self {
-        Self::start_with(&harness::server_binary(), &module(), sink)
+        Self::start_with(&harness::server_binary(), &harness::module(), sink)
     }
 
     /// With another module.
@@ -44,7 +39,7 @@ impl Target {
 
     /// Another server, with our module.
     pub fn of(program: &Path) -> Self {
-        Self::start_with(program, &module(), Sink::None)
+        Self::start_with(program, &harness::module(), Sink::None)
     }
 
     fn start_with(program: &Path, module: &Path, sink: Sink) -> Self {

@@ -45,7 +45,6 @@ pub(super) mod required {
         RedisModule_GetModuleUserFromUserName,
         RedisModule_GetSelectedDb,
         RedisModule_GetServerInfo,
-        RedisModule_GetServerVersion,
         RedisModule_InfoAddFieldULongLong,
         RedisModule_InfoAddSection,
         RedisModule_IsKeysPositionRequest,

@@ -131,16 +131,15 @@ unsafe extern "C" fn RedisModule_OnUnload(ctx: *mut raw::RedisModuleCtx) -> c_in
 pub(crate) fn prepare(load: &Load<'_>) {
     set_options(load);
     add_category(load);
+    server_info::learn_whether_databases_are_guarded(load.ctx);
 }
 
 fn set_options(load: &Load<'_>) {
     let mut wanted = NO_IMPLICIT_SIGNAL_MODIFIED | HANDLE_REPL_ASYNC_LOAD;
-    let valkey = server_info::valkey_version(load.ctx);
-    server_info::set_databases_are_guarded(valkey >= Some((9, 1)));
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(known) = unsafe { optional::RedisModule_GetModuleOptionsAll } {
         // The bits of options do not mean the same everywhere.
-        if valkey.is_some() {
+        if server_info::is_valkey(load.ctx) {
             wanted |= VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION;
         }
         // SAFETY: takes nothing and returns an integer.

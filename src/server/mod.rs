@@ -2,6 +2,7 @@
 
 mod api;
 mod call;
+mod called;
 mod clock;
 mod command_spec;
 mod configuration;

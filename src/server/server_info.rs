@@ -1,4 +1,4 @@
-//! What the server says of itself: a section of its own `INFO`, and what follows from its version.
+//! What the server says of itself.
 
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis_module::raw;
 
 use super::api::api;
+use super::called::Reply;
 use super::context::Context;
 
 const OK: c_int = raw::REDISMODULE_OK as c_int;
@@ -54,9 +55,13 @@ impl Drop for ServerInfo<'_> {
     }
 }
 
-static DATABASES_ARE_GUARDED: AtomicBool = AtomicBool::new(false);
+static DATABASES_ARE_GUARDED: AtomicBool = AtomicBool::new(true);
 
-pub(super) fn set_databases_are_guarded(guarded: bool) {
+/// Learns whether the rules of users can be about databases: then a user, as `ACL GETUSER` shows it, has a field for them.
+/// If the server does not show users (`rename-command`), they are taken to be.
+pub(super) fn learn_whether_databases_are_guarded(ctx: Context<'_>) {
+    let user = Reply::to(ctx, c"ACL", c"GETUSER", Some(c"default"));
+    let guarded = user.is_none_or(|user| user.texts().any(|text| text == "databases"));
     DATABASES_ARE_GUARDED.store(guarded, Ordering::Relaxed);
 }
 
@@ -65,20 +70,8 @@ pub(super) fn databases_are_guarded() -> bool {
     DATABASES_ARE_GUARDED.load(Ordering::Relaxed)
 }
 
-/// Whether the server looks up all commands that came in one piece before it carries out the first, as Valkey 9.1 does;
-/// servers that are newer than those that this module is tested on are taken to do so.
-pub(super) fn looks_ahead(ctx: Context<'_>) -> bool {
-    if let Some(valkey) = valkey_version(ctx) {
-        return valkey >= (9, 0);
-    }
-    // SAFETY: takes nothing and returns an integer: a byte each for major, minor and patch version.
-    (unsafe { api!(RedisModule_GetServerVersion)() }) >= 0x08_01_00
-}
-
-/// Major and minor version of Valkey; `None` if the server is another one.
-pub(super) fn valkey_version(ctx: Context<'_>) -> Option<(u32, u32)> {
+/// Whether the server is Valkey.
+pub(super) fn is_valkey(ctx: Context<'_>) -> bool {
     let info = ServerInfo::section(ctx, c"server");
-    let mut numbers = info.text(c"valkey_version")?.split('.');
-    let mut next = || numbers.next().and_then(|number| number.parse().ok());
-    Some((next().unwrap_or(0), next().unwrap_or(0)))
+    info.text(c"valkey_version").is_some()
 }

@@ -12,24 +12,22 @@
 //! A server also keeps, for each client, the command that it has sent last, and `CLIENT LIST` reads its name (all
 //! servers). If that command is gone and its memory has been taken by something else, the server crashes.
 //!
-//! So the module does not go while there are such requests or clients. All rules hold on all servers but that about
-//! blocked clients, which are common: it holds only if the server looks ahead.
+//! So the module does not go while there are such requests or clients, or may be: a server does not show which of these
+//! things it does.
 //!
 //! Nor does it go if users have rules that name its commands, and the server would end by an assertion.
 
-use std::borrow::Cow;
-use std::ffi::{CStr, c_int};
-use std::marker::PhantomData;
-use std::ptr::NonNull;
+use std::ffi::CStr;
+use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::{ptr, slice};
 
 use redis_module::raw;
 
 use super::Load;
-use super::api::{api, optional};
+use super::api::optional;
+use super::called::Reply;
 use super::context::Context;
-use super::server_info::{self, ServerInfo};
+use super::server_info::ServerInfo;
 
 /// How many commands the server had carried out when it loaded the module. As long as there are no more, the load is
 /// not over, and the server may call it off: then the module has to go (Redis 8.0 ends if it does not), and nobody has
@@ -44,8 +42,6 @@ static TICKS_TO_WAIT: AtomicU8 = AtomicU8::new(0);
 
 /// The event loop turns once between two runs of the cron, and with it comes everything that threads had read.
 const TICKS: u8 = 2;
-
-const STRING: c_int = raw::REDISMODULE_REPLY_STRING as c_int;
 
 const INSTEAD: &str =
     "Upgrade by a replica with the new build and a failover to it, or by a restart";
@@ -125,12 +121,11 @@ fn clients_hold_commands(ctx: Context<'_>) -> Option<String> {
             "CLIENT LIST tells nothing here about requests that wait. {INSTEAD}"
         ));
     };
-    let ahead = server_info::looks_ahead(ctx);
     let id_of = |holds: &dyn Fn(&str) -> bool| {
         let client = clients.lines().find(|client| holds(client))?;
         Some(field(client, "id"))
     };
-    if let Some(id) = id_of(&|client| waits_with_requests(client, ahead)) {
+    if let Some(id) = id_of(&waits_with_requests) {
         return Some(format!(
             "the client with id={id} waits with requests, in a transaction or blocked. Try again when it does not"
         ));
@@ -142,18 +137,16 @@ fn clients_hold_commands(ctx: Context<'_>) -> Option<String> {
     ))
 }
 
-/// Whether a client, as `CLIENT LIST` shows it, may hold a command that was looked up and not carried out. `ahead`:
-/// whether the server looks up what comes behind a command that blocks.
-fn waits_with_requests(client: &str, ahead: bool) -> bool {
+/// Whether a client, as `CLIENT LIST` shows it, may hold a command that was looked up and not carried out.
+fn waits_with_requests(client: &str) -> bool {
     let flags = field(client, "flags");
-    let last = field(client, "cmd");
-    let is_blocked = flags.contains('b');
+    let is_held_up = flags.contains(['b', 'u']);
     // The transaction that unloads is under way itself.
-    let is_executing = last == "exec" && !is_blocked;
+    let is_executing = field(client, "cmd") == "exec";
     let has_queue = field(client, "multi")
         .parse()
         .is_ok_and(|queued: i64| queued > 0);
-    flags.contains('u') || is_blocked && (ahead || is_ours(last)) || has_queue && !is_executing
+    is_held_up || has_queue && !is_executing
 }
 
 /// The value of a field of a client.
@@ -186,94 +179,29 @@ fn names_ours(rules: &str) -> bool {
         .any(is_ours)
 }
 
-/// The reply of a command that the module has called.
-#[derive(Debug)]
-struct Reply<'a> {
-    reply: NonNull<raw::RedisModuleCallReply>,
-    context: PhantomData<Context<'a>>,
-}
-
-impl<'a> Reply<'a> {
-    /// Calls a command with one or two arguments; `None` if the server does not have it, as after `rename-command`.
-    fn to(
-        ctx: Context<'a>,
-        command: &CStr,
-        argument: &CStr,
-        second: Option<&CStr>,
-    ) -> Option<Self> {
-        let format = if second.is_some() { c"cc" } else { c"c" };
-        let second = second.map_or(ptr::null(), CStr::as_ptr);
-        // SAFETY: the context is alive; the format names what follows, one or two C strings, which the server copies.
-        let reply = unsafe {
-            api!(RedisModule_Call)(
-                ctx.as_ptr(),
-                command.as_ptr(),
-                format.as_ptr(),
-                argument.as_ptr(),
-                second,
-            )
-        };
-        Some(Self {
-            reply: NonNull::new(reply)?,
-            context: PhantomData,
-        })
-    }
-
-    /// The text that it is, or the texts that it is a list of.
-    fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let whole = self.reply.as_ptr();
-        // SAFETY: the reply is alive; a text has no elements.
-        let element = move |at| unsafe { api!(RedisModule_CallReplyArrayElement)(whole, at) };
-        // SAFETY: as above.
-        let is_text = unsafe { api!(RedisModule_CallReplyType)(whole) } == STRING;
-        let text = is_text.then_some(whole);
-        text.into_iter()
-            .chain((0..).map(element).take_while(|element| !element.is_null()))
-            .filter_map(|text| {
-                let mut len = 0;
-                // SAFETY: it lives as long as the reply; for what is no text, the server returns null.
-                let bytes = unsafe { api!(RedisModule_CallReplyStringPtr)(text, &raw mut len) };
-                if bytes.is_null() {
-                    return None;
-                }
-                // SAFETY: the server points at `len` bytes that live as long as the reply.
-                let bytes = unsafe { slice::from_raw_parts(bytes.cast(), len) };
-                Some(String::from_utf8_lossy(bytes))
-            })
-    }
-}
-
-impl Drop for Reply<'_> {
-    fn drop(&mut self) {
-        // SAFETY: the reply is ours, and not used afterwards.
-        unsafe { api!(RedisModule_FreeCallReply)(self.reply.as_ptr()) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{names_ours, waits_with_requests};
 
     #[test]
     fn a_client_waits_with_requests_in_an_open_transaction_or_when_it_is_held_up() {
-        for (client, waits, ahead) in [
-            ("flags=N multi=-1 cmd=rl.check", false, false),
-            ("flags=N multi=0 cmd=rl.check", false, false),
-            ("flags=x multi=0 cmd=multi", false, false),
-            ("flags=x multi=2 cmd=get", true, true),
+        for (client, waits) in [
+            ("flags=N multi=-1 cmd=rl.check", false),
+            ("flags=N multi=0 cmd=rl.check", false),
+            ("flags=x multi=0 cmd=multi", false),
+            ("flags=x multi=2 cmd=get", true),
             // The exchange itself.
-            ("flags=x multi=2 cmd=exec", false, false),
+            ("flags=x multi=2 cmd=exec", false),
             // Paused.
-            ("flags=xb multi=2 cmd=exec", true, true),
-            ("flags=b multi=-1 cmd=rl.check", true, true),
-            ("flags=b multi=-1 cmd=cl.throttle", true, true),
-            ("flags=u multi=-1 cmd=rl.check", true, true),
+            ("flags=xb multi=2 cmd=exec", true),
+            ("flags=b multi=-1 cmd=rl.check", true),
+            ("flags=b multi=-1 cmd=cl.throttle", true),
+            ("flags=u multi=-1 cmd=rl.check", true),
             // What came behind a command that blocks.
-            ("flags=b multi=-1 cmd=blpop", false, true),
+            ("flags=b multi=-1 cmd=blpop", true),
         ] {
             let client = format!("id=7 addr=/a b/s:0 name= {client} user=default");
-            assert_eq!(waits_with_requests(&client, false), waits, "{client}");
-            assert_eq!(waits_with_requests(&client, true), ahead, "{client}");
+            assert_eq!(waits_with_requests(&client), waits, "{client}");
         }
     }
 

@@ -13,6 +13,10 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
+    fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Adds `count`.
     pub(crate) fn add(&self, count: u64) {
         let sum = self.get().saturating_add(count);
@@ -45,6 +49,14 @@ impl CommandCounters {
         }
     }
 
+    fn reset(&self) {
+        self.calls.reset();
+        self.granted.reset();
+        self.denied.reset();
+        self.impossible.reset();
+        self.errors.reset();
+    }
+
     /// Counts a call.
     pub(crate) fn count_call(&self) {
         self.calls.add(1);
@@ -73,43 +85,57 @@ impl CommandCounters {
     }
 }
 
-/// `RL.CHECK`
-pub(crate) static CHECK: CommandCounters = CommandCounters::new();
-/// `RL.GCRA`
-pub(crate) static GCRA: CommandCounters = CommandCounters::new();
-/// `RL.MCHECK`
-pub(crate) static MCHECK: CommandCounters = CommandCounters::new();
-/// `CL.THROTTLE`
-pub(crate) static THROTTLE: CommandCounters = CommandCounters::new();
-/// `RL.PEEK`
-pub(crate) static PEEK: CommandCounters = CommandCounters::new();
-/// `RL.INFO`
-pub(crate) static INFO: CommandCounters = CommandCounters::new();
-/// `RL.REFUND`
-pub(crate) static REFUND: CommandCounters = CommandCounters::new();
-/// `RL.RESET`
-pub(crate) static RESET: CommandCounters = CommandCounters::new();
-/// `RL.TOP`
-pub(crate) static TOP: CommandCounters = CommandCounters::new();
+/// Makes the counters, and [`start`], which knows all of them.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $visibility:vis static $name:ident: $kind:ident;)*) => {
+        $($(#[$doc])* $visibility static $name: $kind = $kind::new();)*
 
-/// Units that decisions granted.
-pub(super) static UNITS_GRANTED: Counter = Counter::new();
-/// Units that `RL.REFUND` gave back.
-pub(crate) static UNITS_REFUNDED: Counter = Counter::new();
-/// Receipts under which `RL.REFUND` gave something back.
-pub(crate) static RECEIPTS_REFUNDED: Counter = Counter::new();
-/// Receipts that `RENEW` exchanged for new ones.
-pub(crate) static RECEIPTS_RENEWED: Counter = Counter::new();
-/// Blocks (`UPTO`) that followed another one.
-pub(crate) static BLOCKS_GROWN: Counter = Counter::new();
-/// Limiters that `RL.RESET` forgot.
-pub(crate) static KEYS_RESET: Counter = Counter::new();
+        /// Starts anew. The memory may be that of a load before: musl unloads nothing, and gives back what it has.
+        pub(crate) fn start() {
+            $($name.reset();)*
+        }
+    };
+}
 
-/// Arguments that were refused.
-pub(crate) static ERRORS_ARGUMENT: Counter = Counter::new();
-/// Keys that held something else.
-pub(crate) static ERRORS_WRONGTYPE: Counter = Counter::new();
-/// Keys that held the state of a newer version.
-pub(crate) static ERRORS_VERSION: Counter = Counter::new();
-/// What the server would not do.
-pub(crate) static ERRORS_SERVER: Counter = Counter::new();
+counters! {
+    /// `RL.CHECK`
+    pub(crate) static CHECK: CommandCounters;
+    /// `RL.GCRA`
+    pub(crate) static GCRA: CommandCounters;
+    /// `RL.MCHECK`
+    pub(crate) static MCHECK: CommandCounters;
+    /// `CL.THROTTLE`
+    pub(crate) static THROTTLE: CommandCounters;
+    /// `RL.PEEK`
+    pub(crate) static PEEK: CommandCounters;
+    /// `RL.INFO`
+    pub(crate) static INFO: CommandCounters;
+    /// `RL.REFUND`
+    pub(crate) static REFUND: CommandCounters;
+    /// `RL.RESET`
+    pub(crate) static RESET: CommandCounters;
+    /// `RL.TOP`
+    pub(crate) static TOP: CommandCounters;
+
+    /// Units that decisions granted.
+    pub(super) static UNITS_GRANTED: Counter;
+    /// Units that `RL.REFUND` gave back.
+    pub(crate) static UNITS_REFUNDED: Counter;
+    /// Receipts under which `RL.REFUND` gave something back.
+    pub(crate) static RECEIPTS_REFUNDED: Counter;
+    /// Receipts that `RENEW` exchanged for new ones.
+    pub(crate) static RECEIPTS_RENEWED: Counter;
+    /// Blocks (`UPTO`) that followed another one.
+    pub(crate) static BLOCKS_GROWN: Counter;
+    /// Limiters that `RL.RESET` forgot.
+    pub(crate) static KEYS_RESET: Counter;
+
+    /// Arguments that were refused.
+    pub(crate) static ERRORS_ARGUMENT: Counter;
+    /// Keys that held something else.
+    pub(crate) static ERRORS_WRONGTYPE: Counter;
+    /// Keys that held the state of a newer version.
+    pub(crate) static ERRORS_VERSION: Counter;
+    /// What the server would not do.
+    pub(crate) static ERRORS_SERVER: Counter;
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::clock::Clock;
-use crate::harness::features::is_valkey;
+use crate::harness::features::{JEMALLOC, is_valkey};
 use crate::harness::nodes::info;
 use crate::harness::random;
 use crate::harness::{Ask, Server, Setup, aof_bytes, eventually};
@@ -118,6 +118,9 @@ fn bytes(line: &str, times: usize, name: usize) -> f64 {
 
 #[test]
 fn keys_take_as_much_memory_as_documented() {
+    if JEMALLOC.is_missing("keys_take_as_much_memory_as_documented") {
+        return;
+    }
     let server = if is_valkey() { "Valkey" } else { "Redis" };
     let [row] = &rows(server)[..] else {
         panic!("docs/sizing.md has no row of {server}, or several");

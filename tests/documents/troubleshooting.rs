@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::harness::features::GLIBC;
 use crate::harness::nodes::info;
 use crate::harness::{Ask, Server, Setup, eventually, module, server_binary};
 use redis::Connection;
@@ -82,8 +83,13 @@ fn why_a_server_ends_at_its_start_is_quoted_as_it_is_said() {
     let unexecutable = copy.path().join("libredis_ratelimit.so");
     fs::write(&unexecutable, fs::read(&loaded).unwrap()).unwrap();
     let unexecutable = unexecutable.display().to_string();
+    let not_there = if GLIBC.is_there() {
+        "cannot open shared"
+    } else {
+        "Error loading shared"
+    };
     for (arguments, start) in [
-        (&["--loadmodule", "/nowhere.so"][..], "cannot open shared"),
+        (&["--loadmodule", "/nowhere.so"][..], not_there),
         (&["--loadmodule", &unexecutable], "It does not have execute"),
         (
             &["--loadmodule", &loaded, "top-kyes", "5"],

@@ -336,6 +336,17 @@ fn a_user_kept_out_of_a_database_is_shown_no_key_of_it() {
 }
 
 #[test]
+fn if_the_server_does_not_show_users_only_the_selected_database_is_listed() {
+    let setup = Setup::new().arguments(["--rename-command", "ACL", ""]);
+    let server = setup.start();
+    let mut client = server.connect();
+    deny(&mut client, "k", 2);
+    client.ask("SELECT 3");
+    deny(&mut client, "k", 1);
+    assert_eq!(top(&mut client, "RL.TOP"), [row("k", 3, 1)]);
+}
+
+#[test]
 fn a_script_lists_what_its_caller_may_read() {
     let server = Server::start();
     let mut client = server.connect();

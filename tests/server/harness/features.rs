@@ -1,92 +1,102 @@
-//! What not every server has. A test about it says so, and is skipped by name elsewhere.
+//! What not every server has, found by asking the server under test. A test about it says so, and is skipped by name
+//! elsewhere.
 
+use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
-use std::ops::Range;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
-use super::{container, server_binary};
+use redis::Value;
 
-/// A version: major and minor.
-type Version = (u32, u32);
+use super::{Ask, Server, Setup, container, other_module, server_binary};
 
-const NEVER: Version = (u32::MAX, 0);
-
-/// Something that Redis and Valkey have in these versions.
+/// Something that not every server has.
 pub struct Feature {
     what: &'static str,
-    redis: Range<Version>,
-    valkey: Range<Version>,
+    /// Whether this server has it; it runs without the module.
+    is_there: fn(&Server) -> bool,
 }
 
 /// Redis 7.0 does not give its clock to modules: there, each command reads the system's.
 pub const CLOCK_OF_THE_SERVER: Feature = Feature {
     what: "one time for a transaction or a script",
-    redis: (7, 2)..NEVER,
-    valkey: (7, 2)..NEVER,
+    is_there: |server| has_function(server, "RedisModule_CachedMicroseconds"),
 };
 
 /// Redis 7.2 and Valkey 7.2 have no categories but their own.
 pub const ACL_CATEGORY_OF_A_MODULE: Feature = Feature {
     what: "ACL categories of modules",
-    redis: (7, 4)..NEVER,
-    valkey: (8, 0)..NEVER,
+    is_there: |server| has_function(server, "RedisModule_AddACLCategory"),
 };
 
 /// Clients tell their names and versions with it; before it came, a rule about it was refused.
 pub const CLIENT_SETINFO: Feature = Feature {
     what: "CLIENT SETINFO",
-    redis: (7, 2)..NEVER,
-    valkey: (7, 2)..NEVER,
+    is_there: |server| accepts(server, "ACL SETUSER probe +client|setinfo"),
 };
 
 /// Redis 7.0 unloads a module also if users have rules that name its commands.
 pub const UNLOADING_WHAT_ACL_RULES_NAME: Feature = Feature {
     what: "unloading of a module whose commands ACL rules name",
-    redis: (7, 0)..(7, 2),
-    valkey: NEVER..NEVER,
+    is_there: |server| !(REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME.is_there)(server),
 };
 
-/// Later servers would end by an assertion (acl.c), so the module stays; Valkey 9.1 itself refuses.
+/// Later servers, which let modules put their commands into categories, would end by an assertion (acl.c), so the module
+/// stays; Valkey 9.1 itself refuses.
 pub const REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME: Feature = Feature {
     what: "refusal to unload a module whose commands ACL rules name",
-    redis: (7, 2)..NEVER,
-    valkey: (7, 2)..NEVER,
+    is_there: |server| has_function(server, "RedisModule_SetCommandACLCategories"),
 };
 
 /// Valkey 9 can change the number of I/O threads while it runs.
 pub const IO_THREADS_WHILE_IT_RUNS: Feature = Feature {
     what: "CONFIG SET io-threads",
-    redis: NEVER..NEVER,
-    valkey: (9, 0)..NEVER,
-};
-
-/// Valkey 9.1 looks up all commands that came in one piece before it carries out the first.
-pub const LOOKING_UP_WHAT_FOLLOWS: Feature = Feature {
-    what: "looking up of commands behind one that blocks",
-    redis: (8, 1)..NEVER,
-    valkey: (9, 0)..NEVER,
+    is_there: |server| accepts(server, "CONFIG SET io-threads 2"),
 };
 
 /// Valkey 9.1 can keep users out of databases.
 pub const ACL_RULES_ABOUT_DATABASES: Feature = Feature {
     what: "ACL rules about databases",
-    redis: NEVER..NEVER,
-    valkey: (9, 1)..NEVER,
+    is_there: |server| accepts(server, "ACL SETUSER probe resetdbs db=1"),
 };
 
 /// Redis 8 and Valkey 8 can send a replica the snapshot and what follows it at the same time.
 pub const FULL_SYNC_ON_TWO_CONNECTIONS: Feature = Feature {
     what: "full synchronisation on two connections",
-    redis: (8, 0)..NEVER,
-    valkey: (8, 0)..NEVER,
+    is_there: |server| {
+        let settings = server
+            .connect()
+            .ask(&format!("CONFIG GET {}", TWO_CONNECTIONS.join(" ")));
+        matches!(settings, Value::Array(settings) if !settings.is_empty())
+    },
 };
+
+/// The directives that ask for it: Redis' and Valkey's.
+pub const TWO_CONNECTIONS: [&str; 2] = ["repl-rdb-channel", "dual-channel-replication-enabled"];
 
 /// Valkey 9 can move slots as a whole.
 pub const MIGRATION_OF_SLOTS: Feature = Feature {
     what: "CLUSTER MIGRATESLOTS",
-    redis: NEVER..NEVER,
-    valkey: (9, 0)..NEVER,
+    is_there: |server| accepts(server, "ACL SETUSER probe +cluster|migrateslots"),
+};
+
+/// Alpine's servers have musl.
+pub const GLIBC: Feature = Feature {
+    what: "glibc",
+    is_there: |server| {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
+        !maps.contains("/ld-musl-")
+    },
+};
+
+/// What a server takes for a key is documented for jemalloc, which servers have unless they are built without.
+pub const JEMALLOC: Feature = Feature {
+    what: "jemalloc",
+    is_there: |server| {
+        let memory: String = redis::from_redis_value(server.connect().ask("INFO memory")).unwrap();
+        memory.contains("mem_allocator:jemalloc")
+    },
 };
 
 /// All of them.
@@ -97,11 +107,24 @@ pub const NOT_EVERYWHERE: &[&Feature] = &[
     &UNLOADING_WHAT_ACL_RULES_NAME,
     &REFUSAL_TO_UNLOAD_WHAT_ACL_RULES_NAME,
     &IO_THREADS_WHILE_IT_RUNS,
-    &LOOKING_UP_WHAT_FOLLOWS,
     &ACL_RULES_ABOUT_DATABASES,
     &FULL_SYNC_ON_TWO_CONNECTIONS,
     &MIGRATION_OF_SLOTS,
+    &GLIBC,
+    &JEMALLOC,
 ];
+
+/// Whether the server has a function for modules.
+fn has_function(server: &Server, name: &str) -> bool {
+    let module = other_module(server.dir(), "api.c");
+    accepts(server, &format!("MODULE LOAD {} {name}", module.display()))
+}
+
+/// Whether the server carries a command out.
+fn accepts(server: &Server, line: &str) -> bool {
+    let words: Vec<_> = line.split(' ').map(str::as_bytes).collect();
+    server.connect().ask_bytes(&words).is_ok()
+}
 
 impl Feature {
     /// What it is.
@@ -111,22 +134,25 @@ impl Feature {
 
     /// Whether the server under test has it.
     pub fn is_there(&self) -> bool {
-        let (name, version) = server();
-        match name.as_str() {
-            "Valkey" => self.valkey.contains(version),
-            _ => self.redis.contains(version),
-        }
+        static KNOWN: Mutex<Option<HashMap<&str, bool>>> = Mutex::new(None);
+        let mut known = KNOWN.lock().unwrap();
+        *known
+            .get_or_insert_default()
+            .entry(self.what)
+            .or_insert_with(|| {
+                let server = Setup::new()
+                    .without_module()
+                    .arguments(["--enable-module-command", "yes"])
+                    .start();
+                (self.is_there)(&server)
+            })
     }
 
     /// Whether the server under test lacks it: then says that `test` is skipped, and why.
     pub fn is_missing(&self, test: &str) -> bool {
         let missing = !self.is_there();
         if missing {
-            let (name, (major, minor)) = server();
-            skip(
-                test,
-                &format!("{name} {major}.{minor} has no {}", self.what),
-            );
+            skip(test, &format!("{} has no {}", server(), self.what));
         }
         missing
     }
@@ -134,7 +160,7 @@ impl Feature {
 
 /// Whether the server under test is Valkey.
 pub fn is_valkey() -> bool {
-    server().0 == "Valkey"
+    server().starts_with("Valkey")
 }
 
 /// Says that `test` is skipped, and why. (Straight to the standard error output: what tests print is not shown when they
@@ -145,8 +171,8 @@ pub fn skip(test: &str, why: &str) {
 }
 
 /// The name and the version of the server under test.
-fn server() -> &'static (String, Version) {
-    static SERVER: OnceLock<(String, Version)> = OnceLock::new();
+fn server() -> &'static str {
+    static SERVER: OnceLock<String> = OnceLock::new();
     SERVER.get_or_init(|| {
         let output = match container::image() {
             Some(image) => container::version(image),
@@ -158,10 +184,7 @@ fn server() -> &'static (String, Version) {
         // "Redis server v=7.0.15 sha=00000000:0 …"
         let text = String::from_utf8(output).unwrap();
         let (name, rest) = text.split_once(" server v=").unwrap();
-        let mut numbers = rest.split(['.', ' ']).map(|number| number.parse().unwrap());
-        (
-            name.to_owned(),
-            (numbers.next().unwrap(), numbers.next().unwrap()),
-        )
+        let (version, _) = rest.split_once(' ').unwrap();
+        format!("{name} {version}")
     })
 }

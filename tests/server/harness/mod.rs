@@ -23,14 +23,19 @@ use container::Container;
 /// How long anything may take before a test gives up. Far more than it takes on a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The module that cargo has built beside the test's own executable; in a container, the image's.
+/// The module to test: in a container the image's, else `RATELIMIT_MODULE`, or the one that cargo has built beside this
+/// program.
 pub fn module() -> PathBuf {
     if container::image().is_some() {
         return container::module();
     }
-    let module = std::env::current_exe()
-        .unwrap()
-        .with_file_name("libredis_ratelimit.so");
+    let module = std::env::var_os("RATELIMIT_MODULE").map_or_else(
+        || {
+            let program = std::env::current_exe().unwrap();
+            program.with_file_name("libredis_ratelimit.so")
+        },
+        |path| std::path::absolute(path).unwrap(),
+    );
     assert!(module.exists(), "no module at {}", module.display());
     module
 }
@@ -423,13 +428,15 @@ pub fn other_module(dir: &Path, source: &str) -> PathBuf {
 }
 
 /// The shared library of a C source in `tests/`: compiled by the first test that asks for it, in whichever process, and
-/// again if the source has changed.
+/// again if the source or the options have changed. It names no C library: it takes what it needs from the server's,
+/// whichever that is.
 fn compile(source: &str) -> PathBuf {
+    const OPTIONS: &[&str] = &["-shared", "-fPIC", "-O1", "-nostdlib"];
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
         .join(source);
     let mut hash = DefaultHasher::new();
-    fs::read(&source).unwrap().hash(&mut hash);
+    (OPTIONS, fs::read(&source).unwrap()).hash(&mut hash);
     let name = source.file_stem().unwrap().display();
     let library =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}.so", hash.finish()));
@@ -438,9 +445,9 @@ fn compile(source: &str) -> PathBuf {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let compiled = dir.path().join("library.so");
         let status = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .args(OPTIONS)
+            .arg("-o")
             .args([&compiled, &source])
-            .arg("-ldl")
             .status()
             .unwrap();
         assert!(status.success());

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::harness::features::{FULL_SYNC_ON_TWO_CONNECTIONS, MIGRATION_OF_SLOTS, is_valkey};
+use crate::harness::features::{
+    FULL_SYNC_ON_TWO_CONNECTIONS, MIGRATION_OF_SLOTS, TWO_CONNECTIONS, is_valkey,
+};
 use crate::harness::nodes::{Cluster, Node, SLOTS, id, info, slot};
 use crate::harness::traffic::Traffic;
 use crate::harness::{
@@ -309,12 +311,8 @@ fn a_replica_with_two_connections_may_attach_at_any_moment() {
     if FULL_SYNC_ON_TWO_CONNECTIONS.is_missing(test) {
         return;
     }
-    let name = if is_valkey() {
-        "--dual-channel-replication-enabled"
-    } else {
-        "--repl-rdb-channel"
-    };
-    attach_under_load(2, "0", &[name, "yes"]);
+    let name = format!("--{}", TWO_CONNECTIONS[usize::from(is_valkey())]);
+    attach_under_load(2, "0", &[&name, "yes"]);
 }
 
 /// Waits until a server has no child that writes a snapshot or an append-only file, and will have none.
