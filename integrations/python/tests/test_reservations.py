@@ -196,6 +196,32 @@ def test_policies_apply_as_to_a_check(policy: Any, start: Any, limiters: Blockin
         assert set(calls(server)) == {"rl.peek"}
 
 
+@pytest.mark.parametrize("atomic", [True, False])
+def test_what_observe_mode_lets_pass_is_not_settled(limiter: Any, multilevel: Any, atomic: bool) -> None:
+    """As little as when it had been denied."""
+    charges = (Charge(TOKENS, "1000/h", cost=0), Charge(INFLIGHT, "2/h", lease=True))
+    holds = [limiter.lease(INFLIGHT, 2, "1h") for _ in range(2)]
+    assert all(lease.acquire() for lease in holds)
+    with limiter.with_observe().reserve(*charges) as reservation:
+        assert (reservation.decisions.allowed, reservation.decisions.would_deny) == (True, True)
+        assert reservation.renew()[INFLIGHT].would_deny
+        reservation.settle({TOKENS: 700})
+    with limiter.with_observe().lease(INFLIGHT, 2, "1h") as lease:
+        assert lease.decision.would_deny
+        assert not lease.lost
+    assert used(limiter, TOKENS, INFLIGHT) == [0, 2]
+    observed = limiter.with_observe()
+    levels = [Level("in flight", "1/h", lease=True), Level("tokens", "1000/h")]
+    limits = multilevel(observed, levels, atomic=atomic)
+    ann = {level.name: "ann" for level in levels}
+    with limits.reserve(ann, costs={"tokens": 0}), limits.reserve(ann, costs={"tokens": 0}) as reservation:
+        assert any(row.decision.would_deny for row in reservation.decisions)
+        reservation.settle({"tokens": 700})
+    # One by one, the tokens had room.
+    assert [window.used if window else 0 for window in limits.info("tokens", "ann").values()] == [0 if atomic else 700]
+    assert list(limits.info("in flight", "ann").values()) == [None]
+
+
 def test_what_could_not_be_settled_is_logged_and_the_rest_is(
     start: Any, limiters: Blocking, caplog: pytest.LogCaptureFixture
 ) -> None:

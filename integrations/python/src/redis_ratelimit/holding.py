@@ -53,19 +53,11 @@ class Charged:
     """Whether it is given back in the end, and renewed until then."""
     receipt: int
     counted: bool
-    """Whether the server knows of it; not if the failure policy has answered."""
+    """Whether the server has granted it; not if the failure policy has answered, or observe mode let it pass."""
     asked: float
     """When it was asked for, or renewed, by this machine: it is held for its window from then, or longer."""
     lapsed: bool = False
     """Whether it was renewed too late, so that others may have had it meanwhile."""
-
-    @classmethod
-    def of(
-        cls, name: Key, key: Key, rates: tuple[Rate, ...], units: int, lease: bool, decision: Decision, asked: float
-    ) -> Charged:
-        """Return what this decision, which has granted it, has charged."""
-        counted = decision.receipt != 0 if units else not decision.degraded
-        return cls(name, key, rates, units, lease, decision.receipt, counted, asked)
 
     @property
     def lost(self) -> bool:

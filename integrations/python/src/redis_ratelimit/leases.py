@@ -43,7 +43,8 @@ class _Lease(Holding[Decision]):
     async def _ask(self, asked: float) -> tuple[Decision, list[Charged]]:
         rates = (self._rate,)
         decision = await self._limiter._ask(commands.check(self._key, rates, self._cost, receipt=True))
-        return decision, [Charged.of(self._key, self._key, rates, self._cost, True, decision, asked)]
+        receipt = decision.receipt
+        return decision, [Charged(self._key, self._key, rates, self._cost, True, receipt, receipt != 0, asked)]
 
     def _denied(self, decision: Decision) -> DeniedError:
         return LeaseDeniedError(decision)

@@ -369,9 +369,16 @@ class _MultiLevel(Generic[L]):
                 result = await self._one_by_one(parts, of_parts)
             if not result:
                 return result, []
+            granted = [not (row.decision.degraded or row.decision.would_deny) for row in result.rows]
+            if self._atomic:
+                # All or nothing, though some had room.
+                granted = [all(granted)] * len(granted)
             return result, [
-                Charged.of(part.level.name, part.key, part.rates, amount, part.level.lease, row.decision, asked)
-                for part, row, amount in zip(parts, result.rows, of_parts, strict=True)
+                Charged(
+                    *(part.level.name, part.key, part.rates, amount, part.level.lease),
+                    *(row.decision.receipt, by_server, asked),
+                )
+                for part, row, amount, by_server in zip(parts, result.rows, of_parts, granted, strict=True)
             ]
 
         return ask

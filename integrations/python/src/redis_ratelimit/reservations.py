@@ -150,8 +150,9 @@ def asking(limiter: Limiter, charges: Iterable[Charge]) -> Asking[Decisions]:
 
     async def ask(asked: float) -> tuple[Decisions, list[Charged]]:
         decisions = await limiter._ask(request)
+        granted = not (decisions.degraded or decisions.would_deny)
         return decisions, [
-            Charged.of(one.key, one.key, (rate,), one.cost, one.lease, decisions[one.key], asked)
+            Charged(one.key, one.key, (rate,), one.cost, one.lease, decisions[one.key].receipt, granted, asked)
             for one, rate in zip(found, rates, strict=True)
         ]
 
