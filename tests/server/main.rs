@@ -54,6 +54,17 @@ mod persistence {
     mod rdb;
 }
 
+/// What docs/recipes.md says about time, and about processes that die.
+mod recipes {
+    mod batch;
+    mod concurrency;
+    mod free_and_paid;
+    mod gateway;
+    mod login;
+    mod plan;
+    mod queue;
+}
+
 /// What others are sent, and what they do with it.
 mod replication {
     mod failover;

@@ -372,6 +372,9 @@ pub trait Ask {
     /// The five integers of a decision.
     fn decide(&mut self, line: &str) -> [i64; 5];
 
+    /// The receipt of a decision that must have granted something.
+    fn receipt(&mut self, line: &str) -> i64;
+
     /// The text of the error that a command must be answered with.
     fn refused(&mut self, line: &str) -> String;
 }
@@ -401,6 +404,13 @@ impl Ask for Connection {
             .ok()
             .and_then(|row| row.try_into().ok())
             .unwrap_or_else(|| panic!("{line}: not five integers"))
+    }
+
+    fn receipt(&mut self, line: &str) -> i64 {
+        match redis::from_redis_value::<Vec<i64>>(self.ask(line)).as_deref() {
+            Ok(&[granted, _, _, _, _, receipt]) if granted > 0 && receipt > 0 => receipt,
+            other => panic!("{line}: no receipt in {other:?}"),
+        }
     }
 
     fn refused(&mut self, line: &str) -> String {
