@@ -1,7 +1,7 @@
 //! GCRA is exact: every field of every reply, against a bucket in rational numbers.
 
 use crate::oracle::{
-    Answer, Arrival, Clock, Cost, END, Gap, Key, RationalBucket, START, Spacing, arrivals, as_told,
+    Answer, Arrival, Clock, END, Gap, Key, RationalBucket, START, Spacing, arrivals, as_told,
     century, config, limit, millis, quota, request, spaced, units, window_ms,
 };
 use proptest::prelude::*;
@@ -93,28 +93,28 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn every_field_is_exact(quota in quota(), arrivals in arrivals(Spacing::STEADY)) {
+    fn every_field_is_exact(quota in quota(), arrivals in arrivals(Spacing::STEADY.with_waits())) {
         follow(&under(quota, arrivals));
     }
 
     #[test]
     fn every_field_is_exact_while_the_clock_steps_back(
         quota in quota(),
-        arrivals in arrivals(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY.with_waits()),
     ) {
         follow(&under(quota, arrivals));
     }
 
     #[test]
     fn every_field_is_exact_while_the_quota_changes(
-        arrivals in under_changing_quotas(Spacing::STEADY),
+        arrivals in under_changing_quotas(Spacing::STEADY.with_waits()),
     ) {
         follow(&arrivals);
     }
 
     #[test]
     fn every_field_is_exact_while_everything_changes(
-        arrivals in under_changing_quotas(Spacing::ANY),
+        arrivals in under_changing_quotas(Spacing::ANY.with_waits()),
     ) {
         follow(&arrivals);
     }
@@ -122,9 +122,9 @@ proptest! {
     #[test]
     fn waiting_as_long_as_told_is_enough_and_a_microsecond_less_is_not(
         (quota, request) in quota().prop_flat_map(|quota| {
-            (Just(quota), request(quota.burst().get()))
+            (Just(quota), request(Spacing::ANY.with_waits(), quota.burst().get()))
         }),
-        arrivals in arrivals(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY.with_waits()),
     ) {
         let (mut key, now) = after(quota, &arrivals);
         let answer = key.ask::<Bucket>(&quota, &request, now);
@@ -159,7 +159,7 @@ proptest! {
     #[test]
     fn a_denial_consumes_nothing(
         quota in quota(),
-        before in arrivals(Spacing::ANY),
+        before in arrivals(Spacing::ANY.with_waits()),
         storm in prop::collection::vec(0..1_000_000_u64, 1..30),
     ) {
         let (mut key, now) = after(quota, &before);
@@ -181,7 +181,7 @@ proptest! {
     #[test]
     fn a_step_back_leaves_everything_as_it_was_last_written(
         quota in quota(),
-        arrivals in arrivals(Spacing::ANY),
+        arrivals in arrivals(Spacing::ANY.with_waits()),
         back in 1..=10_000_000_000_000_u64,
     ) {
         let (mut key, now) = after(quota, &arrivals);
@@ -336,13 +336,7 @@ fn a_block_outlasts_the_quota_and_nothing_extends_it() {
 #[test]
 fn gaps_at_the_edge_of_a_unit_are_told_apart() {
     let quota = per(7, 1_000, 1);
-    let steps = |gap| Arrival {
-        gap,
-        times: 70,
-        cost: Cost::One,
-        mode: Mode::Exact,
-        block: None,
-    };
+    let steps = |gap| Arrival::plain(gap, 70);
     follow(&[
         (quota, steps(Gap::Retry(-1))),
         (quota, steps(Gap::Retry(0))),

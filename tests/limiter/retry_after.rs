@@ -205,10 +205,11 @@ fn with_limit_seven() -> impl Strategy<Value = Quota> {
 fn others<N: std::fmt::Debug>(
     named: impl Strategy<Value = N>,
 ) -> impl Strategy<Value = Vec<(N, Request, u64)>> {
-    let request = request(50).prop_map(|request| Request {
-        block: None,
-        ..request
-    });
+    let spacing = Spacing {
+        block: false,
+        ..Spacing::ANY
+    };
+    let request = request(spacing, 50);
     prop::collection::vec((named, request, 0..1_000_u64), 1..20)
 }
 
@@ -216,7 +217,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn of_gcra_nobody_is_denied_twice(arrivals in changing(quota(), Spacing::ANY)) {
+    fn of_gcra_nobody_is_denied_twice(arrivals in changing(quota(), Spacing::ANY.with_waits())) {
         all_wait_as_told(&arrivals);
     }
 
@@ -227,7 +228,7 @@ proptest! {
 
     #[test]
     fn of_gcra_a_step_back_meanwhile_denies_once_at_most(
-        arrivals in changing(quota(), Spacing::ANY),
+        arrivals in changing(quota(), Spacing::ANY.with_waits()),
         back in prop_oneof![Just(HOUR), 1..=2 * HOUR],
     ) {
         one_waits_while_the_clock_steps_back(&arrivals, back);
@@ -243,7 +244,7 @@ proptest! {
 
     #[test]
     fn of_gcra_denials_of_others_delay_nobody(
-        before in changing(with_limit_seven(), Spacing::PLAIN),
+        before in changing(with_limit_seven(), Spacing::PLAIN.with_waits()),
         named in with_limit_seven(),
         others in others(with_limit_seven()),
     ) {
@@ -262,7 +263,7 @@ proptest! {
     #[test]
     fn of_gcra_peek_says_what_the_request_is_told(
         quota in quota(),
-        arrivals in oracle::arrivals(Spacing::ANY),
+        arrivals in oracle::arrivals(Spacing::ANY.with_waits()),
         cost in limit(),
     ) {
         peek_says_what_the_request_is_told(&quota, &arrivals, units(cost));

@@ -246,6 +246,7 @@ proptest! {
                 let matters = |at: u64| {
                     let limiter = key.clone().read::<Windows>(at).unwrap();
                     !limiter.blocked_for().is_zero()
+                        || limiter.blocks_in_a_row() > 0
                         || limiter.algorithm().logs().any(|log| log.used() > 0)
                 };
                 prop_assert!(matters(over - 1));

@@ -2,8 +2,8 @@
 //! admissions, and beyond that it withholds almost no room.
 
 use crate::oracle::{
-    self, Answer, Arrival, Clock, Cost, END, ExactLog, ExactWindows, Gap, Key, START, Spacing,
-    arrivals, as_told, at_most, config, millis, request, rule, rules, spaced, units,
+    self, Answer, Arrival, Clock, END, ExactLog, ExactWindows, Gap, Key, START, Spacing, arrivals,
+    as_told, at_most, config, millis, request, rule, rules, spaced, units,
 };
 use proptest::prelude::*;
 use redis_ratelimit::limiter::{Limit, MAX_GROUPS, Mode, Request, Rule, Units, Window, Windows};
@@ -136,14 +136,15 @@ fn assert_the_limit_holds(events: &[Event]) {
 /// Beyond 32 admissions units may stay too long: less than `2g` of them, `g` being a 32nd of the limit.
 fn assert_room_is_not_withheld(events: &[Event]) {
     for event in events {
-        let cost = event.request.cost.get();
+        let Request { cost, keep, .. } = event.request;
+        let cost = cost.get();
         let truly_free = event.limit.saturating_sub(event.held);
         let unsure = 2 * event.greatest.div_ceil(MAX_GROUPS as u64) - 1;
         let granted = event.answer.granted;
         match event.request.mode {
             _ if granted == cost => {}
-            Mode::Exact => assert!(truly_free < cost + unsure, "{event:?}"),
-            _ => assert!(granted + unsure >= truly_free, "{event:?}"),
+            Mode::Exact => assert!(truly_free < cost + keep + unsure, "{event:?}"),
+            _ => assert!(granted + keep + unsure >= truly_free, "{event:?}"),
         }
     }
 }
@@ -175,13 +176,7 @@ fn after(rule: Rule, arrivals: &[Arrival]) -> (Key, u64) {
 
 /// `times` requests of one unit each, `gap` apart.
 fn every(gap: Gap, times: u32) -> Arrival {
-    Arrival {
-        gap,
-        times,
-        cost: Cost::One,
-        mode: Mode::Exact,
-        block: None,
-    }
+    Arrival::plain(gap, times)
 }
 
 proptest! {
@@ -297,7 +292,7 @@ proptest! {
 
     #[test]
     fn waiting_as_long_as_told_is_enough_and_a_microsecond_less_is_not(
-        (rule, request) in rule().prop_flat_map(|rule| (Just(rule), request(rule.limit.get()))),
+        (rule, request) in rule().prop_flat_map(|rule| (Just(rule), request(Spacing::ANY, rule.limit.get()))),
         arrivals in arrivals(Spacing::ANY),
     ) {
         let (mut key, now) = after(rule, &arrivals);

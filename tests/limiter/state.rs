@@ -45,7 +45,10 @@ type Traffic<P> = Vec<(P, Clock, Arrival)>;
 
 fn quotas() -> impl Strategy<Value = Traffic<Quota>> {
     prop::collection::vec(quota(), 1..=3).prop_flat_map(|quotas| {
-        let arrival = (prop::sample::select(quotas), spaced(Spacing::ANY));
+        let arrival = (
+            prop::sample::select(quotas),
+            spaced(Spacing::ANY.with_waits()),
+        );
         let arrival = arrival.prop_map(|(quota, arrival)| {
             let clock = Clock {
                 window: quota.window().as_millis() * 1_000,
@@ -114,6 +117,7 @@ fn assert_reads_back<A: Stored>(traffic: &Traffic<A::Parameters>) {
         let mut read = Limiter::<A>::read(&bytes, written(&bytes)).unwrap();
         assert_eq!(read.algorithm(), limiter.algorithm());
         assert_eq!(read.blocked_for(), limiter.blocked_for());
+        assert_eq!(read.blocks_in_a_row(), limiter.blocks_in_a_row());
         assert_eq!(read.expires_at(), limiter.expires_at());
         assert_eq!(read.peek(Units::ONE), limiter.peek(Units::ONE));
         assert_eq!(read.encode().as_slice(), bytes);
@@ -201,13 +205,20 @@ fn assert_sound<A: Stored>(bytes: &[u8], parameters: &A::Parameters) -> bool {
 
     for now in instants.into_iter().chain([at]) {
         let _ = Limiter::<A>::read(bytes, now).unwrap().peek(Units::ONE);
-        for mode in [Mode::Exact, Mode::AtMost, Mode::Force] {
+        let longest = Window::from_millis(Window::MAX_MILLIS);
+        for (mode, block_up_to) in [
+            (Mode::Exact, None),
+            (Mode::Exact, longest),
+            (Mode::AtMost, longest),
+            (Mode::Force, None),
+        ] {
             let mut limiter = Limiter::<A>::open(Some(bytes), parameters, now).unwrap();
             let request = Request {
                 cost: units(3),
                 mode,
-                block: Window::from_millis(Window::MAX_MILLIS),
-                ..one()
+                keep: 1,
+                block: longest,
+                block_up_to,
             };
             let write = limiter.decide(&request).write;
             if write == Write::Store && now < Timestamp::MAX {
@@ -249,7 +260,16 @@ fn examples() -> Vec<Vec<u8>> {
         ..Request::exact(units(cost))
     };
     let minute = rules(&[at_most(5, 60_000)]);
+    let waiting = Request {
+        mode: Mode::Wait(millis(60_000)),
+        ..one()
+    };
+    let growing = Request {
+        block_up_to: Window::from_millis(Window::MAX_MILLIS),
+        ..blocking
+    };
     let two = rules(&[at_most(5, 60_000), at_most(1_000, 3_600_000)]);
+    let many = rules(&[at_most(7, 10), at_most(1_000, 3_600_000)]);
     let mut key = Key::default();
     key.ask::<Windows>(&two, &one(), START);
     key.ask::<Windows>(&minute, &one(), START + 1);
@@ -266,10 +286,15 @@ fn examples() -> Vec<Vec<u8>> {
             &[force(Units::MAX); 2],
         ),
         stored::<Windows>(&rules(&[at_most(100, 60_000)]), &[one(); 50]),
+        stored::<Windows>(&many, &[one(); 50]),
+        stored::<Windows>(&minute, &[one(), growing, growing, growing]),
+        stored::<Windows>(&many, &[[one(); 45], [growing; 45]].concat()),
         kept,
         stored::<Bucket>(&per(1, 1, 1), &[one()]),
         stored::<Bucket>(&per(10, 60_000, 10), &[one()]),
         stored::<Bucket>(&per(10, 60_000, 10), &[force(12), blocking]),
+        stored::<Bucket>(&per(10, 60_000, 10), &[force(12), growing]),
+        stored::<Bucket>(&per(10, 60_000, 10), &[waiting; 12]),
         stored::<Bucket>(&per(1, Window::MAX_MILLIS, 10), &[force(10), force(10)]),
         stored::<Bucket>(&per(Units::MAX, 60_000, Units::MAX), &[force(Units::MAX)]),
     ]

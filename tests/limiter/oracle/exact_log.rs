@@ -1,8 +1,8 @@
 //! The sliding window as it would be if memory did not matter: every admission is kept.
 
-use redis_ratelimit::limiter::{Mode, Request, Rule, Rules};
+use redis_ratelimit::limiter::{Mode, Request, Rule, Rules, Units};
 
-use super::Answer;
+use super::{Answer, BlockHistory};
 
 /// Everything that one window admitted, oldest first: when (in microseconds), and how many units.
 #[derive(Clone, Debug)]
@@ -49,6 +49,15 @@ impl ExactLog {
         }
     }
 
+    /// Time until at least a part of `request` that counts as a grant has room; `None`: never.
+    fn wait_for(&self, request: &Request, now: u64) -> Option<u64> {
+        match request.mode {
+            Mode::Exact | Mode::Wait(_) => self.wait(request.cost.get() + request.keep, now),
+            Mode::AtMost => self.wait(1 + request.keep, now),
+            Mode::Force => Some(0),
+        }
+    }
+
     /// Time until `cost` units are free; `None`: never.
     fn wait(&self, cost: u64, now: u64) -> Option<u64> {
         let mut used = self.used();
@@ -65,6 +74,29 @@ impl ExactLog {
             }
         }
         unreachable!("everything leaves in the end")
+    }
+
+    /// Gives back up to `units`, those admitted last. Returns how many.
+    pub fn refund(&mut self, units: u64) -> u64 {
+        self.refund_where(units, |_| true)
+    }
+
+    /// Gives back up to `units` of those admitted at `receipt`. Returns how many.
+    pub fn refund_receipt(&mut self, units: u64, receipt: u64) -> u64 {
+        self.refund_where(units, |at| at == receipt)
+    }
+
+    fn refund_where(&mut self, units: u64, is_meant: impl Fn(u64) -> bool) -> u64 {
+        let mut missing = units;
+        for (at, left) in self.admitted.iter_mut().rev() {
+            if is_meant(*at) {
+                let given_back = missing.min(*left);
+                *left -= given_back;
+                missing -= given_back;
+            }
+        }
+        self.admitted.retain(|(_, left)| *left > 0);
+        units - missing
     }
 
     fn reset(&self, now: u64) -> u64 {
@@ -90,19 +122,83 @@ struct State {
     logs: Vec<ExactLog>,
     active: usize,
     written: u64,
-    blocked_until: u64,
+    blocks: BlockHistory,
 }
 
 impl State {
     fn expires_at_ms(&self) -> u64 {
+        self.in_use_until().max(self.blocks.over()).div_ceil(1_000)
+    }
+
+    /// When the last unit leaves; 0 if there is none.
+    fn in_use_until(&self) -> u64 {
         let ends = self
             .logs
             .iter()
             .flat_map(|log| log.admitted.last().map(|(at, _)| at + log.window));
-        ends.max()
-            .unwrap_or(0)
-            .max(self.blocked_until)
-            .div_ceil(1_000)
+        ends.max().unwrap_or(0)
+    }
+
+    /// Moves it on to `now`. Returns whether the clock stepped back.
+    fn advance(&mut self, now: u64) -> bool {
+        let back = self.written.saturating_sub(now);
+        self.blocks.advance(back, now);
+        for log in &mut self.logs {
+            log.step_back(now);
+            log.expire(now);
+        }
+        self.drop_emptied();
+        back > 0
+    }
+
+    /// Drops the windows that are not active and hold nothing.
+    fn drop_emptied(&mut self) {
+        let mut at = 0;
+        self.logs.retain(|log| {
+            at += 1;
+            at <= self.active || !log.admitted.is_empty()
+        });
+    }
+
+    /// Gives back up to `units` from each window, under a receipt or the newest. Returns the most that one gave back.
+    fn refund(&mut self, units: u64, receipt: Option<u64>) -> u64 {
+        let given_back = self.logs.iter_mut().map(|log| match receipt {
+            Some(receipt) => log.refund_receipt(units, receipt),
+            None => log.refund(units),
+        });
+        let most = given_back.max().unwrap();
+        self.drop_emptied();
+        most
+    }
+
+    /// The longest time until `request` passes, and the first window for which that is so. `None`, never, is the longest.
+    fn longest_wait(&self, request: &Request, now: u64) -> (u64, usize) {
+        let blocked = self.blocks.left(now);
+        let mut longest = (0, 0);
+        for (at, log) in self.logs[..self.active].iter().enumerate() {
+            let wait = log.wait_for(request, now).unwrap_or(u64::MAX).max(blocked);
+            if at == 0 || wait > longest.0 {
+                longest = (wait, at);
+            }
+        }
+        longest
+    }
+
+    /// The active window with the fewest units left; of equals, the first.
+    fn tightest(&self) -> &ExactLog {
+        let logs = &self.logs[..self.active];
+        logs.iter().min_by_key(|log| log.free()).unwrap()
+    }
+
+    fn answer(&self, binding: &ExactLog, granted: u64, wait: u64, now: u64) -> Answer {
+        Answer {
+            granted,
+            limit: binding.limit,
+            remaining: binding.free(),
+            retry_after: (wait < u64::MAX).then_some(wait),
+            reset_after: binding.reset(now).max(self.blocks.left(now)),
+            stored: true,
+        }
     }
 
     fn set_parameters(&mut self, rules: &Rules, now: u64) -> bool {
@@ -151,109 +247,112 @@ impl ExactWindows {
             .collect()
     }
 
+    /// The same as they stand at `now`, if the server still has them.
+    pub fn rows_at(&self, now: u64) -> Vec<(u64, u64, u64)> {
+        let mut moved = self.clone();
+        moved.0 = moved.take(now);
+        if let Some(state) = &mut moved.0 {
+            state.advance(now);
+        }
+        moved.rows()
+    }
+
     pub fn ask(&mut self, rules: &Rules, request: &Request, now: u64) -> Answer {
-        let old = self
-            .0
+        self.ask_or_renew(rules, request, None, now)
+    }
+
+    /// As [`ExactWindows::ask`], in the place of what was admitted at `receipt`.
+    pub fn renew(&mut self, rules: &Rules, request: &Request, receipt: u64, now: u64) -> Answer {
+        self.ask_or_renew(rules, request, Some(receipt), now)
+    }
+
+    /// What is stored, unless the server has dropped it.
+    fn take(&mut self, now: u64) -> Option<State> {
+        self.0
             .take()
-            .filter(|state| now / 1_000 <= state.expires_at_ms());
+            .filter(|state| now / 1_000 <= state.expires_at_ms())
+    }
+
+    fn ask_or_renew(
+        &mut self,
+        rules: &Rules,
+        request: &Request,
+        receipt: Option<u64>,
+        now: u64,
+    ) -> Answer {
+        let old = self.take(now);
         let mut state = old.clone().unwrap_or_else(|| State {
             logs: rules.iter().map(ExactLog::new).collect(),
             active: rules.iter().count(),
             written: now,
-            blocked_until: 0,
+            blocks: BlockHistory::default(),
         });
+        let stepped_back = state.advance(now);
+        let changed = state.set_parameters(rules, now) || stepped_back;
 
-        let mut changed = false;
-        let back = state.written.saturating_sub(now);
-        if back > 0 {
-            state.blocked_until = state.blocked_until.saturating_sub(back);
-            changed = true;
-        }
-        for log in &mut state.logs {
-            log.step_back(now);
-            log.expire(now);
-        }
-        let mut at = 0;
-        state.logs.retain(|log| {
-            at += 1;
-            at <= state.active || !log.admitted.is_empty()
-        });
-        changed |= state.set_parameters(rules, now);
-
+        let mut later = state.clone();
         let cost = request.cost.get();
-        let logs = &mut state.logs[..state.active];
-        let blocked = state.blocked_until.saturating_sub(now);
-        let wait_of = |log: &ExactLog| match request.mode {
-            Mode::Exact | Mode::Wait(_) => log.wait(cost, now),
-            Mode::AtMost => log.wait(1, now),
-            Mode::Force => Some(0),
-        };
-        // Never (`None`) is the longest wait.
-        let longest = logs
-            .iter()
-            .map(|log| wait_of(log).unwrap_or(u64::MAX))
-            .max()
-            .unwrap();
-        let least = logs.iter().map(ExactLog::free).min().unwrap();
-        let granted = if blocked > 0 || longest > 0 {
-            0
-        } else if request.mode == Mode::AtMost {
-            cost.min(least)
-        } else {
-            cost
-        };
-
-        let mut stored = true;
-        let mut blocked_after = blocked;
-        if granted > 0 {
-            for log in logs.iter_mut() {
+        if let Some(receipt) = receipt {
+            later.refund(cost, Some(receipt));
+        }
+        let (wait, _) = later.longest_wait(request, now);
+        if wait == 0 {
+            let granted = match request.mode {
+                Mode::AtMost => cost.min(later.tightest().free() - request.keep),
+                _ => cost,
+            };
+            for log in &mut later.logs[..later.active] {
                 let debt_room = (2 * log.limit).saturating_sub(log.used());
                 log.admit(granted.min(debt_room), now);
             }
-        } else if longest == u64::MAX {
-            stored = false;
-        } else {
-            stored = changed;
-            if let Some(block) = request.block
-                && blocked == 0
-            {
-                blocked_after = block.as_millis() * 1_000;
-                state.blocked_until = now + blocked_after;
-                stored = true;
-            }
+            later.written = now;
+            let answer = later.answer(later.tightest(), granted, 0, now);
+            self.0 = Some(later);
+            return answer;
         }
 
-        let mut binding = &logs[0];
-        let mut wait = 0;
-        if granted > 0 {
-            for log in logs.iter() {
-                if log.free() < binding.free() {
-                    binding = log;
-                }
-            }
-        } else {
-            let told = |log: &ExactLog| wait_of(log).unwrap_or(u64::MAX).max(blocked_after);
-            for log in logs.iter() {
-                if told(log) > told(binding) {
-                    binding = log;
-                }
-            }
-            wait = told(binding);
+        let mut stored = false;
+        if wait < u64::MAX {
+            stored = state.blocks.start(request, now) || changed;
+            later.blocks = state.blocks;
         }
-        let answer = Answer {
-            granted,
-            limit: binding.limit,
-            remaining: binding.free(),
-            retry_after: (wait < u64::MAX).then_some(wait),
-            reset_after: binding.reset(now).max(blocked_after),
-            stored,
-        };
-        if stored {
+        // The wait is that of the same request again, which gives back the same units; the rest is what there is.
+        let (wait, binding) = later.longest_wait(request, now);
+        let answer = state.answer(&state.logs[binding], 0, wait, now);
+        self.0 = if stored {
             state.written = now;
-            self.0 = Some(state);
+            Some(state)
         } else {
-            self.0 = old;
+            old
+        };
+        Answer { stored, ..answer }
+    }
+
+    /// Gives back units, under a receipt or those admitted last. `None` if nothing is in use.
+    pub fn refund(&mut self, units: u64, receipt: Option<u64>, now: u64) -> Option<Answer> {
+        let old = self.take(now);
+        let mut state = old.clone()?;
+        self.0 = old;
+        state.advance(now);
+        if state.in_use_until() == 0 && state.blocks.left(now) == 0 {
+            return None;
         }
-        answer
+        let given_back = state.refund(units, receipt);
+        let (wait, binding) = state.longest_wait(&Request::exact(Units::ONE), now);
+        let binding = match wait {
+            0 => state.tightest(),
+            _ => &state.logs[binding],
+        };
+        let answer = Answer {
+            granted: given_back,
+            stored: given_back > 0,
+            ..state.answer(binding, 0, wait, now)
+        };
+        if given_back > 0 {
+            state.written = now;
+            let matters = state.in_use_until() > 0 || state.blocks.over() > now;
+            self.0 = matters.then_some(state);
+        }
+        Some(answer)
     }
 }

@@ -1,11 +1,13 @@
 //! What the tests hold the limiters against: models of both algorithms that share no arithmetic with them, a key as the
 //! server keeps it, and the traffic that is sent to all of them.
 
+mod block_history;
 mod exact_log;
 mod key;
 mod rational_bucket;
 mod traffic;
 
+pub use block_history::BlockHistory;
 pub use exact_log::{ExactLog, ExactWindows};
 pub use key::{Key, Stored};
 pub use rational_bucket::{RationalBucket, century};

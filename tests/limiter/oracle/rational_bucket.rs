@@ -5,7 +5,7 @@ use num_rational::Ratio;
 use num_traits::{ToPrimitive, Zero};
 use redis_ratelimit::limiter::{Mode, Quota, Request};
 
-use super::Answer;
+use super::{Answer, BlockHistory};
 
 type Rational = Ratio<BigInt>;
 
@@ -25,8 +25,7 @@ struct State {
     tat: Rational,
     /// When it was last written, in microseconds.
     written: u64,
-    /// When the block is over, in microseconds.
-    blocked_until: u64,
+    blocks: BlockHistory,
 }
 
 fn whole(number: impl Into<BigInt>) -> Rational {
@@ -48,7 +47,7 @@ fn not_negative(number: Rational) -> Rational {
 impl State {
     /// When the server may drop it, in milliseconds.
     fn expires_at_ms(&self) -> u64 {
-        micros_up(&self.tat).max(self.blocked_until).div_ceil(1_000)
+        micros_up(&self.tat).max(self.blocks.over()).div_ceil(1_000)
     }
 }
 
@@ -62,16 +61,16 @@ impl RationalBucket {
             quota,
             tat: Rational::zero(),
             written: now,
-            blocked_until: 0,
+            blocks: BlockHistory::default(),
         });
 
         let mut changed = false;
         let back = state.written.saturating_sub(now);
         if back > 0 {
             state.tat -= nanos(back);
-            state.blocked_until = state.blocked_until.saturating_sub(back);
             changed = true;
         }
+        state.blocks.advance(back, now);
         let limit = whole(quota.limit().get());
         if state.quota != quota {
             state.tat = (state.tat * &limit).ceil() / &limit;
@@ -83,28 +82,32 @@ impl RationalBucket {
         let burst = quota.burst().get();
         let capacity = &unit * whole(burst);
         let mut used = not_negative(state.tat.clone() - nanos(now));
-        let blocked = |state: &State| state.blocked_until.saturating_sub(now);
         let remaining = |used: &Rational| {
             let room = not_negative(&capacity - used);
             (room / &unit).floor().to_integer().to_u64().unwrap()
         };
 
         let cost = request.cost.get();
-        let (least, never) = match request.mode {
-            Mode::Exact | Mode::Wait(_) => (cost, cost > burst),
-            Mode::AtMost => (1, false),
-            Mode::Force => (0, false),
+        let least = match request.mode {
+            Mode::Exact | Mode::Wait(_) => cost + request.keep,
+            Mode::AtMost => 1 + request.keep,
+            Mode::Force => 0,
         };
+        let never = least > burst;
         let missing = not_negative(&used + &unit * whole(least) - &capacity);
         let missing = if request.mode == Mode::Force {
             Rational::zero()
         } else {
             missing
         };
-        let granted = if blocked(&state) > 0 || never || !missing.is_zero() {
+        let patience = match request.mode {
+            Mode::Wait(longest) => nanos(longest.as_millis() * 1_000),
+            _ => Rational::zero(),
+        };
+        let granted = if state.blocks.left(now) > 0 || never || missing > patience {
             0
         } else if request.mode == Mode::AtMost {
-            cost.min(remaining(&used))
+            cost.min(remaining(&used) - request.keep)
         } else {
             cost
         };
@@ -112,28 +115,25 @@ impl RationalBucket {
         let mut wait = None;
         let mut stored = true;
         if granted > 0 {
-            // A debt is kept up to one further burst, and what is owed beyond (after a change) is not forgiven.
-            let max = (&capacity * whole(2)).max(used.clone());
-            used = (used + &unit * whole(granted)).min(max);
-            wait = Some(0);
+            let owed = used.clone();
+            used += &unit * whole(granted);
+            if request.mode == Mode::Force {
+                // A debt is kept up to one further burst, and what is owed beyond (after a change) is not forgiven.
+                used = used.min((&capacity * whole(2)).max(owed));
+            }
+            wait = Some(micros_up(&missing));
         } else if never {
             stored = false;
         } else {
-            stored = changed;
-            if let Some(block) = request.block
-                && blocked(&state) == 0
-            {
-                state.blocked_until = now + block.as_millis() * 1_000;
-                stored = true;
-            }
-            wait = Some(micros_up(&missing).max(blocked(&state)));
+            stored = state.blocks.start(request, now) || changed;
+            wait = Some(micros_up(&missing).max(state.blocks.left(now)));
         }
         let answer = Answer {
             granted,
             limit: burst,
             remaining: remaining(&used),
             retry_after: wait,
-            reset_after: micros_up(&used).max(blocked(&state)),
+            reset_after: micros_up(&used).max(state.blocks.left(now)),
             stored,
         };
         if stored {

@@ -12,7 +12,10 @@ pub struct Arrival {
     pub times: u32,
     pub cost: Cost,
     pub mode: Mode,
+    /// How many units have to remain; of what can be combined with it.
+    pub keep: Option<Cost>,
     pub block: Option<Window>,
+    pub block_up_to: Option<Window>,
 }
 
 /// The time from the request before.
@@ -101,12 +104,29 @@ impl Cost {
 }
 
 impl Arrival {
+    /// `times` plain requests of one unit.
+    pub const fn plain(gap: Gap, times: u32) -> Self {
+        Self {
+            gap,
+            times,
+            cost: Cost::One,
+            mode: Mode::Exact,
+            keep: None,
+            block: None,
+            block_up_to: None,
+        }
+    }
+
     pub fn request(&self, most: u64) -> Request {
         Request {
             cost: self.cost.of(most),
             mode: self.mode,
+            keep: match (self.mode, self.keep) {
+                (Mode::Exact | Mode::AtMost, Some(keep)) => keep.of(most).get(),
+                _ => 0,
+            },
             block: self.block,
-            ..Request::exact(Units::ONE)
+            block_up_to: self.block_up_to,
         }
     }
 }
@@ -120,6 +140,8 @@ pub struct Spacing {
     pub force: bool,
     /// Whether denials may start blocks.
     pub block: bool,
+    /// Whether requests may be granted that have to wait: of GCRA alone.
+    pub wait: bool,
 }
 
 impl Spacing {
@@ -128,6 +150,7 @@ impl Spacing {
         steps_back: false,
         force: false,
         block: false,
+        wait: false,
     };
 
     /// Everything on a steady clock.
@@ -135,6 +158,7 @@ impl Spacing {
         steps_back: false,
         force: true,
         block: true,
+        wait: false,
     };
 
     /// Everything.
@@ -142,7 +166,13 @@ impl Spacing {
         steps_back: true,
         force: true,
         block: true,
+        wait: false,
     };
+
+    /// The same, and requests that wait.
+    pub const fn with_waits(self) -> Self {
+        Self { wait: true, ..self }
+    }
 }
 
 fn gap(steps_back: bool) -> BoxedStrategy<Gap> {
@@ -183,30 +213,37 @@ fn cost() -> impl Strategy<Value = Cost> {
 }
 
 /// How much of a request is granted if there is not room for all.
-pub fn mode(force: bool) -> BoxedStrategy<Mode> {
-    if force {
-        prop_oneof![
-            4 => Just(Mode::Exact),
-            2 => Just(Mode::AtMost),
-            2 => Just(Mode::Force),
-        ]
-        .boxed()
-    } else {
-        prop_oneof![3 => Just(Mode::Exact), 1 => Just(Mode::AtMost)].boxed()
-    }
+fn mode(spacing: Spacing) -> impl Strategy<Value = Mode> {
+    let wait = window_ms().prop_map(|ms| Mode::Wait(millis(ms)));
+    prop_oneof![
+        6 => Just(Mode::Exact),
+        2 => Just(Mode::AtMost),
+        if spacing.force { 3 } else { 0 } => Just(Mode::Force),
+        if spacing.wait { 4 } else { 0 } => wait,
+    ]
 }
 
-fn block(allowed: bool) -> BoxedStrategy<Option<Window>> {
-    if allowed {
-        prop_oneof![
-            5 => Just(None),
-            1 => (1..=100_000_u64).prop_map(|ms| Some(millis(ms))),
-            1 => window_ms().prop_map(|ms| Some(millis(ms))),
-        ]
-        .boxed()
-    } else {
-        Just(None).boxed()
-    }
+fn keep() -> impl Strategy<Value = Option<Cost>> {
+    prop_oneof![
+        9 => Just(None),
+        2 => (1..=4_u64).prop_map(|units| Some(Cost::Exactly(units))),
+        2 => (0..=1_000_u64).prop_map(|part| Some(Cost::Part(part))),
+        1 => (1..=Units::MAX).prop_map(|units| Some(Cost::Exactly(units))),
+    ]
+}
+
+/// The duration of a block, and up to which it grows.
+fn block(allowed: bool) -> impl Strategy<Value = (Option<Window>, Option<Window>)> {
+    let some = prop_oneof![1..=100_000_u64, window_ms()];
+    let growth = prop_oneof![Just(None), (1..=50_u64).prop_map(Some)];
+    let growing = |(ms, growth): (u64, Option<u64>)| {
+        let longest = growth.map(|times| millis((ms * times).min(Window::MAX_MILLIS)));
+        (Some(millis(ms)), longest)
+    };
+    prop_oneof![
+        5 => Just((None, None)),
+        if allowed { 3 } else { 0 } => (some, growth).prop_map(growing),
+    ]
 }
 
 /// One request, once or several times.
@@ -216,16 +253,21 @@ pub fn spaced(spacing: Spacing) -> impl Strategy<Value = Arrival> {
         gap(spacing.steps_back),
         times,
         cost(),
-        mode(spacing.force),
+        mode(spacing),
+        keep(),
         block(spacing.block),
     )
-        .prop_map(|(gap, times, cost, mode, block)| Arrival {
-            gap,
-            times,
-            cost,
-            mode,
-            block,
-        })
+        .prop_map(
+            |(gap, times, cost, mode, keep, (block, block_up_to))| Arrival {
+                gap,
+                times,
+                cost,
+                mode,
+                keep,
+                block,
+                block_up_to,
+            },
+        )
 }
 
 /// Requests of every kind that `spacing` allows.
@@ -234,13 +276,8 @@ pub fn arrivals(spacing: Spacing) -> impl Strategy<Value = Vec<Arrival>> {
 }
 
 /// What one request may ask for, of a quota of `most` units.
-pub fn request(most: u64) -> impl Strategy<Value = Request> {
-    (cost(), mode(true), block(true)).prop_map(move |(cost, mode, block)| Request {
-        cost: cost.of(most),
-        mode,
-        block,
-        ..Request::exact(Units::ONE)
-    })
+pub fn request(spacing: Spacing, most: u64) -> impl Strategy<Value = Request> {
+    spaced(spacing).prop_map(move |arrival| arrival.request(most))
 }
 
 /// From 1 to 2^32 - 1, mostly few.
