@@ -136,13 +136,46 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
             let longest = self.min_by(|limit| Reverse(wait(limit)));
             (longest, wait(longest))
         };
-        Decision {
-            granted,
-            limit: binding.max_grant(),
-            remaining: binding.remaining(),
-            retry_after,
-            reset_after: binding.reset_after(now).max(blocked_for),
-        }
+        decision(binding, granted, retry_after, blocked_for, now)
+    }
+
+    /// The reply to a denial whose waits are those of `later`, the same limits in the state that the request will find.
+    pub(super) fn denial_after(
+        &self,
+        later: &Self,
+        request: &Request,
+        blocked_for: Duration,
+        now: Timestamp,
+    ) -> Decision {
+        let waits = later
+            .iter()
+            .map(|limit| wait(limit, request, now).at_least(blocked_for));
+        let first = (self.first, RetryAfter::NOW);
+        let (binding, retry_after) =
+            self.iter().zip(waits).fold(
+                first,
+                |longest, limit| {
+                    if limit.1 > longest.1 { limit } else { longest }
+                },
+            );
+        decision(binding, 0, retry_after, blocked_for, now)
+    }
+}
+
+/// The reply with the fields of `binding`.
+fn decision<L: Limit>(
+    binding: &L,
+    granted: u64,
+    retry_after: RetryAfter,
+    blocked_for: Duration,
+    now: Timestamp,
+) -> Decision {
+    Decision {
+        granted,
+        limit: binding.max_grant(),
+        remaining: binding.remaining(),
+        retry_after,
+        reset_after: binding.reset_after(now).max(blocked_for),
     }
 }
 

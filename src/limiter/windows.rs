@@ -247,23 +247,22 @@ impl Limiter<Windows> {
     /// Decides a request that takes the place of the one at `receipt`: its cost is given back under the receipt and asked
     /// for anew. Denied, nothing is given back. The second value tells whether something was renewed.
     pub fn renew(&mut self, request: &Request, receipt: Timestamp) -> (Outcome, bool) {
-        if !self.blocked_for().is_zero() {
-            return (self.decide(request), false);
-        }
-        let before = self.algorithm().clone();
         let now = self.now();
-        let cost = request.cost.get();
-        if self.algorithm_mut().refund_receipt(cost, receipt, now) == 0 {
+        let mut given_back = self.algorithm().clone();
+        if given_back.refund_receipt(request.cost.get(), receipt, now) == 0 {
             return (self.decide(request), false);
         }
-        let retry_after = self.active().retry_after(request, now);
-        if retry_after == RetryAfter::NOW {
+        let has_room = given_back.active().retry_after(request, now) == RetryAfter::NOW;
+        if has_room && self.blocked_for().is_zero() {
+            *self.algorithm_mut() = given_back;
             return (self.decide(request), true);
         }
-        *self.algorithm_mut() = before;
         let mut outcome = self.deny(request);
-        // As the same request will give back the same units.
-        outcome.decision.retry_after = retry_after.at_least(self.blocked_for());
+        // The wait is that of the same request again, which will give back the same units.
+        let blocked_for = self.blocked_for();
+        outcome.decision =
+            self.active()
+                .denial_after(&given_back.active(), request, blocked_for, now);
         (outcome, false)
     }
 }

@@ -3,6 +3,7 @@
 mod blocks;
 mod gcra;
 mod oracle;
+mod receipts;
 mod retry_after;
 mod several_windows;
 mod sliding_window;
