@@ -554,3 +554,43 @@ def test_clients_of_a_real_server_that_hang_up_leave_nothing(server: Server, tmp
         assert httpx.get(f"{base}/").status_code == 200
         assert server.run("CLIENT LIST").count("name=hung") <= 2
     eventually(lambda: "name=hung" not in server.run("CLIENT LIST"))
+
+
+# Observe mode
+
+
+@pytest.mark.parametrize("by", ["keyword", "limiter", "URL"])
+async def test_in_observe_mode_nothing_is_refused(by: str, server: Server, limiter: AsyncRateLimiter) -> None:
+    chosen: Any = f"{server.url}?observe=yes&socket_timeout=20" if by == "URL" else limiter
+    if by == "limiter":
+        chosen = limiter.with_observe()
+    app = RateLimitMiddleware(hello, "2/h", limiter=chosen, observe=True if by == "keyword" else None)
+    async with client(app) as http:
+        answers = [await http.get("/") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0", "0"]
+    assert all("Retry-After" not in answer.headers for answer in answers)
+    if by == "URL":
+        assert app._owned is not None
+        await app._owned.aclose()
+    else:
+        assert limiter.would_deny_total == 2
+        # And the other way round.
+        async with client(RateLimitMiddleware(hello, "2/h", limiter=limiter.with_observe(), observe=False)) as http:
+            assert (await http.get("/")).status_code == 429
+
+
+@pytest.mark.parametrize("policy", ["raise", "closed"])
+async def test_in_observe_mode_requests_pass_while_the_server_is_away(policy: Any, start: Any) -> None:
+    server = start(Server)
+    async with AsyncRateLimiter.from_url(server.url, timeout=20) as limiter:
+        server.kill()
+        async with client(RateLimitMiddleware(hello, "2/h", limiter=limiter, policy=policy, observe=True)) as http:
+            answer = await http.get("/")
+        assert (answer.status_code, answer.text) == (200, "/")
+        assert limiter.would_deny_total == 1
+
+
+def test_an_observe_mode_that_is_neither_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="observe must be True or False"):
+        RateLimitMiddleware(hello, "2/h", observe="no")  # type: ignore[arg-type]

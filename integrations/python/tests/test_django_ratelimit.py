@@ -666,3 +666,71 @@ print(limiter().check("rl:a", "5/m").remaining)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "4\n"
+
+
+# Observe mode
+
+
+def test_in_observe_mode_nothing_is_limited(site: Client, server: Server) -> None:
+    with override_settings(RATELIMIT_OBSERVE=True):
+        assert statuses(site, "/", 5) == [200] * 5
+        assert limiter().would_deny_total == 2
+        request = factory.get("/")
+        for _ in range(2):
+            assert not is_ratelimited(request, group="a", key="ip", rate="1/h", increment=True)
+        assert not is_ratelimited(request, group="a", key="ip", rate="1/h")
+        assert [row.decision.would_deny for row in decided(request)] == [True]
+        assert "Retry-After" not in http_headers(request)
+        usage = get_usage(request, group="a", key="ip", rate="1/h", increment=True)
+        assert usage is not None
+        assert (usage["count"], usage["limit"], usage["should_limit"]) == (1, 1, False)
+        assert limiter().would_deny_total == 5
+    # What it has counted holds when it is over.
+    assert statuses(site, "/", 1) == [429]
+    assert is_ratelimited(factory.get("/"), group="a", key="ip", rate="1/h")
+
+
+@pytest.mark.parametrize("rate", ["0/m", "99999999999/m"])
+def test_in_observe_mode_a_limit_that_refuses_everything_does_not(
+    rate: str, site: Client, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = factory.get("/")
+    with override_settings(RATELIMIT_OBSERVE=True):
+        usage = get_usage(request, group="a", key="ip", rate=rate, increment=True)
+        assert usage is not None
+        assert not usage["should_limit"]
+        assert limiter().would_deny_total == 1
+        assert "group 'a'" in next(record.getMessage() for record in caplog.records if "observe" in record.name)
+    assert http_headers(request) == {}
+    assert is_ratelimited(request, group="a", key="ip", rate=rate, increment=True)
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+def test_in_observe_mode_requests_pass_while_the_server_is_away(fail_open: bool, start: Any) -> None:
+    server = start(Server)
+    with using(cache(server.url)), override_settings(RATELIMIT_OBSERVE=True, RATELIMIT_FAIL_OPEN=fail_open):
+        server.kill()
+        assert statuses(Client(), "/", 5) == [200] * 5
+        assert limiter().would_deny_total == (0 if fail_open else 5)
+
+
+@pytest.mark.parametrize("wrong", ["False", "", 1, None])
+def test_an_observe_mode_that_is_neither_is_refused(site: Client, wrong: Any) -> None:
+    for rate in ("5/m", *(["0/m"] if wrong else [])):
+        with (
+            override_settings(RATELIMIT_OBSERVE=wrong),
+            pytest.raises(ImproperlyConfigured, match="RATELIMIT_OBSERVE: observe must be True or False"),
+        ):
+            is_ratelimited(factory.get("/"), group="a", key="ip", rate=rate)
+
+
+def test_denials_are_remembered_if_the_settings_say_so(site: Client, server: Server) -> None:
+    with override_settings(RATELIMIT_CACHE_DENIALS=100):
+        assert statuses(site, "/", 4) == [200, 200, 200, 429]
+        server.admin.config_resetstat()
+        assert statuses(site, "/", 4) == [429] * 4
+        assert commands(server) == {}
+    assert statuses(site, "/", 1) == [429]
+    assert commands(server) == {"rl.check": 1}
+    with override_settings(RATELIMIT_CACHE_DENIALS="many"), pytest.raises(ImproperlyConfigured, match="cache_denials"):
+        limiter()

@@ -29,6 +29,7 @@ from rest_framework import throttling  # isort: skip
 from rest_framework.request import Request  # isort: skip
 from rest_framework.settings import api_settings  # isort: skip
 from rest_framework.test import APIRequestFactory  # isort: skip
+from redis_ratelimit.django.connection import limiter  # isort: skip
 
 factory = APIRequestFactory()
 
@@ -423,3 +424,58 @@ def test_what_is_no_redis_is_a_mistake() -> None:
         ),
     ):
         Client().get("/")
+
+
+# Observe mode
+
+
+def test_in_observe_mode_nothing_is_refused(site: Client) -> None:
+    with override_settings(THROTTLE_OBSERVE=True):
+        assert statuses(site, "/", 5) == [200] * 5
+        assert limiter().would_deny_total == 2
+        throttle = AnonRateThrottle()
+        assert ask(throttle)
+        assert throttle.decision is not None
+        assert throttle.decision.would_deny
+        assert throttle.wait() == 0
+    assert statuses(site, "/", 1) == [429]
+
+
+def test_one_throttle_may_observe_or_not(site: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for one, setting, expected in ((True, False, [200] * 5), (False, True, [200, 200, 200, 429, 429])):
+        monkeypatch.setattr(AnonRateThrottle, "observe", one)
+        limiter().reset("rl:throttle:anon:127.0.0.1:1m")
+        with override_settings(THROTTLE_OBSERVE=setting):
+            assert statuses(site, "/", 5) == expected
+
+
+@pytest.mark.parametrize("rate", ["0/min", "99999999999/min"])
+def test_in_observe_mode_a_limit_that_refuses_everything_does_not(
+    rate: str, site: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttling.SimpleRateThrottle, "THROTTLE_RATES", {"anon": rate, "user": "5/hour"})
+    with override_settings(THROTTLE_OBSERVE=True):
+        assert statuses(site, "/", 2) == [200, 200]
+        assert limiter().would_deny_total == 2
+    assert statuses(site, "/", 1) == [429]
+
+
+@pytest.mark.parametrize("policy", ["open", "closed", "raise"])
+def test_in_observe_mode_requests_pass_while_the_server_is_away(policy: str, start: Any) -> None:
+    server = start(Server)
+    with (
+        using(cache(server.url)),
+        override_settings(THROTTLE_OBSERVE=True, THROTTLE_FAILURE_POLICY=policy),
+    ):
+        server.kill()
+        assert statuses(Client(), "/", 2) == [200, 200]
+        # Two throttles were asked each time.
+        assert limiter().would_deny_total == (0 if policy == "open" else 4)
+
+
+def test_an_observe_mode_that_is_neither_is_refused(site: Client) -> None:
+    with (
+        override_settings(THROTTLE_OBSERVE="False"),
+        pytest.raises(ImproperlyConfigured, match="THROTTLE_OBSERVE: observe must be True or False"),
+    ):
+        ask(Ten())

@@ -510,3 +510,64 @@ async def test_without_a_limiter_it_says_so() -> None:
 def test_limits_that_are_refused(words: Any, options: Any, text: str) -> None:
     with pytest.raises(ArgumentError, match=text):
         RateLimit(*words, **options)
+
+
+# Observe mode
+
+
+@pytest.mark.parametrize("by", ["limit", "limiter"])
+async def test_in_observe_mode_nothing_is_refused(by: str, server: Server) -> None:
+    app = FastAPI()
+    options = {"observe": True} if by == "limit" else {}
+
+    @app.get("/one")
+    async def one(decision: Annotated[Decision, Depends(RateLimit("1/h", **options))]) -> bool:
+        return decision.would_deny
+
+    @app.get("/burst")
+    async def burst(decision: Annotated[Decision, Depends(RateLimit("1/h", burst=1, **options))]) -> bool:
+        return decision.would_deny
+
+    levels = RateLimits(Level("ip", "1/h", key=by_ip()), Level("all", "9/h", key="all"), **options)
+
+    @app.get("/several")
+    async def several(decision: Annotated[MultiLevelDecision, Depends(levels)]) -> bool:
+        return decision.would_deny
+
+    url = f"{server.url}?observe={'yes' if by == 'limiter' else 'no'}"
+    async with lifespan(url, timeout=20)(app), client(app) as http:
+        for path in ("/one", "/burst", "/several"):
+            answers = [await http.get(path) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [200] * 3
+            assert [answer.json() for answer in answers] == [False, True, True]
+            assert answers[2].headers["X-RateLimit-Remaining"] == "0"
+            assert "Retry-After" not in answers[2].headers
+        assert app.state.rate_limiter.would_deny_total == 6
+
+
+async def test_one_limit_may_observe_or_not(server: Server) -> None:
+    app = FastAPI()
+
+    @app.get("/yes", dependencies=[Depends(RateLimit("1/h", observe=True, scope="both"))])
+    async def yes() -> None: ...
+
+    @app.get("/no", dependencies=[Depends(RateLimit("1/h", observe=False, scope="both"))])
+    async def no() -> None: ...
+
+    async with lifespan(server.url, timeout=20, observe=True)(app), client(app) as http:
+        assert [(await http.get(path)).status_code for path in ("/yes", "/yes", "/no")] == [200, 200, 429]
+    with pytest.raises(ArgumentError, match="observe"):
+        RateLimit("1/h", observe="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("policy", ["raise", "closed"])
+async def test_in_observe_mode_requests_pass_while_the_server_is_away(policy: Any, start: Any) -> None:
+    server = start(Server)
+    app = FastAPI()
+
+    @app.get("/", dependencies=[Depends(RateLimit("1/h", policy=policy))])
+    async def index() -> None: ...
+
+    async with lifespan(server.url, timeout=20, observe=True)(app), client(app) as http:
+        server.kill()
+        assert [(await http.get("/")).status_code for _ in range(2)] == [200, 200]

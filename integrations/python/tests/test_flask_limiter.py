@@ -531,3 +531,42 @@ def test_errors_that_an_application_handles(start: Callable[..., Any]) -> None:
     with killed(server):
         response = app.test_client().get("/")
         assert (response.status_code, response.get_data(as_text=True)) == (503, "CONNECTION")
+
+
+# Observe mode
+
+
+@pytest.mark.parametrize("strategy", [None, *NAMES])
+@pytest.mark.parametrize("how", ["option", "URI"])
+def test_in_observe_mode_nothing_is_refused(strategy: str | None, how: str, uri: str, server: Server) -> None:
+    options = {**OPTIONS, "observe": True} if how == "option" else OPTIONS
+    app, limiter = make_app(
+        uri if how == "option" else f"{uri}?observe=yes", strategy=strategy, storage_options=options
+    )
+
+    @app.get("/")
+    @limiter.limit("2 per hour")
+    def index() -> str:
+        return "welcome"
+
+    @app.get("/deducted")
+    @limiter.limit("1 per hour", deduct_when=lambda response: True)
+    def deducted() -> str:
+        return "welcome"
+
+    client = app.test_client()
+    commands = Commands(server)
+    responses = [client.get("/") for _ in range(4)]
+    assert [response.status_code for response in responses] == [200] * 4
+    # The headers are of the same command as the hit.
+    assert [numbers(response)[:2] for response in responses] == [(2, 1), (2, 0), (2, 0), (2, 0)]
+    assert commands.taken() == {"RL.GCRA" if strategy == "rl-gcra" else "RL.CHECK": 4}
+    assert codes(client, "/deducted", 3, method="GET") == [200] * 3
+    assert limiter.storage.limiter.would_deny_total >= 4  # type: ignore[union-attr]
+
+
+def test_in_observe_mode_requests_pass_while_the_server_is_away(start: Callable[..., Any]) -> None:
+    server = start(Server)
+    client = login_app(rl(server.url), storage_options={**OPTIONS, "observe": True})
+    server.kill()
+    assert codes(client, "/login", 5, method="POST") == [200] * 5

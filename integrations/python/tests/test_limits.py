@@ -688,3 +688,81 @@ def test_our_strategies_need_our_storages() -> None:
 def test_the_examples_of_the_modules(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
     assert importlib.import_module("redis_ratelimit.limits").__doc__
+
+
+# Observe mode
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["option", "URI"])
+def test_in_observe_mode_nothing_is_refused(kind: BlockingLimits, how: str, server: Server, name: str) -> None:
+    uri = rl(server.url)
+    storage = kind.storage(f"{uri}?observe=yes") if how == "URI" else kind.storage(uri, observe=True)
+    strategy = kind.strategy(name, storage)
+    item = RateLimitItemPerHour(3)
+    for _ in range(6):
+        assert strategy.test(item, "ann")
+        assert strategy.hit(item, "ann")
+        assert strategy.test(item, "ann", cost=3)
+    # Tests by the strategies of limits are decided by limits itself.
+    tests = 3 + 6 + 3 if name in OURS else 0
+    assert storage.limiter.would_deny_total in (3 + tests, 3 + tests - 3)
+    assert strategy.hit(item, "ann", cost=4)
+    assert strategy.hit(parse("0/hour"), "ann")
+    assert strategy.hit(RateLimitItemPerYear(5, 20), "ann")
+    assert strategy.hit(item, "bob", cost=4_294_967_296)
+    # The same without observe mode.
+    enforcing = kind.strategy(name, kind.storage(uri))
+    assert not enforcing.hit(item, "ann")
+    assert not enforcing.test(item, "ann")
+
+
+def test_in_observe_mode_outages_are_none(kind: BlockingLimits, start: Callable[..., Any]) -> None:
+    server = start(Server)
+    storage = kind.storage(rl(server.url), observe=True, wrap_exceptions=True)
+    strategy = kind.strategy("rl-sliding-window", storage)
+    server.kill()
+    assert strategy.hit(FIVE, "ann")
+    assert strategy.test(FIVE, "ann")
+    assert strategy.get_window_stats(FIVE, "ann").remaining >= 0
+    assert storage.limiter.would_deny_total == 2
+    # It is no decision whether the server is there.
+    assert not storage.check()
+    storage._may_probe = False
+    assert not storage.check()
+    with pytest.raises(StorageError):
+        strategy.clear(FIVE, "ann")
+
+
+def test_what_is_told_of_a_hit_is_not_counted_again(kind: BlockingLimits, server: Server) -> None:
+    storage = kind.storage(rl(server.url), observe=True)
+    strategy = kind.strategy("rl-sliding-window", storage)
+    item = RateLimitItemPerHour(1)
+    assert strategy.hit(item, "ann")
+    storage._replies = type(storage._replies)()
+    assert strategy.get_window_stats(item, "ann").remaining == 0
+    assert storage.limiter.would_deny_total == 0
+
+
+def test_options_of_the_limiter_beside_a_pool(kind: BlockingLimits, server: Server) -> None:
+    pool = kind.redis.ConnectionPool.from_url(server.url)
+    for uri, options in (("rl://", {"observe": True, "cache_denials": 7}), ("rl://?observe=1&cache_denials=7", {})):
+        limiter = kind.storage(uri, connection_pool=pool, **options).limiter
+        assert limiter.observe
+        assert limiter._denials._most == 7
+    with pytest.raises(ConfigurationError, match="observe must be True or False"):
+        kind.storage("rl://localhost", observe="no")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_denials_are_remembered_if_that_is_an_option(kind: BlockingLimits, server: Server, name: str) -> None:
+    storage = kind.storage(rl(server.url), cache_denials=10)
+    strategy = kind.strategy(name, storage)
+    item = RateLimitItemPerHour(1)
+    assert [strategy.hit(item, "ann") for _ in range(2)] == [True, False]
+    commands = Commands(server)
+    assert [strategy.hit(item, "ann") for _ in range(3)] == [False] * 3
+    assert commands.taken() == {}
+    assert not strategy.hit(item, "ann", cost=1)
+    strategy.clear(item, "ann")
+    assert strategy.hit(item, "ann")

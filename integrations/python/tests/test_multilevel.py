@@ -492,3 +492,65 @@ def test_a_user_who_may_only_rate_limit_in_a_cluster(start: Any, limiters: Block
         limits = multilevel(limiter, [Level("ip", "9/m"), Level("user", "1/m")], **options)
         assert [limits.check(ANN).allowed, limits.check(ANN).refused] == [True, ("user",)]
         assert used(limits, "ip", "192.0.2.1") == [1]
+
+
+# Observe mode
+
+
+@pytest.mark.parametrize("by", ["keyword", "limiter"])
+def test_in_observe_mode_nothing_is_refused(by: str, server: Server, limiters: Blocking, multilevel: Any) -> None:
+    found = limiters.from_url(server.url, observe=by == "limiter")
+    options = {"observe": True} if by == "keyword" else {}
+    limits = multilevel(found, [Level("ip", "5/m"), Level("user", "2/m; 50/h")], **options)
+    assert [limits.check(ANN).would_deny for _ in range(4)] == [False, False, True, True]
+    result = limits.check(ANN)
+    assert (result.allowed, result.refused, result.retry_after) == (True, (), 0.0)
+    assert (result["user"].would_deny, result["ip"].would_deny) == (True, False)
+    headers = result.headers()
+    assert headers["X-RateLimit-Remaining"] == "0"
+    assert "Retry-After" not in headers
+    # What was denied has charged nothing.
+    assert used(limits, "ip", "192.0.2.1") == [2]
+
+
+def test_in_observe_mode_levels_one_by_one_charge_what_they_would_charge(
+    cluster: Cluster, limiters: Blocking, multilevel: Any
+) -> None:
+    levels = [Level("ip", "5/m"), Level("user", "2/m"), Level("all", "9/m", key="all")]
+    limits = multilevel(limiters.from_url(cluster.url(), observe=True), levels, atomic=False)
+    assert [limits.check(ANN).would_deny for _ in range(4)] == [False, False, True, True]
+    result = limits.check(ANN)
+    assert result.allowed
+    assert [row.level for row in result] == ["ip", "user"]
+    assert [row.decision.receipt for row in result] == [0, 0]
+    assert [used(limits, name, value) for name, value in (*ANN.items(), ("all", "all"))] == [[2], [2], [2]]
+
+
+def test_in_observe_mode_a_cluster_needs_no_choice(cluster: Cluster, limiters: Blocking, multilevel: Any) -> None:
+    limits = multilevel(limiters.from_url(cluster.url()), [Level("ip", "5/m"), Level("user", "2/m")], observe=True)
+    result = limits.check({"ip": "192.0.2.7", "user": "eve"})
+    assert (result.allowed, result.degraded, result.would_deny) == (True, "CrossSlotError", True)
+
+
+@pytest.mark.parametrize("atomic", [None, False])
+def test_a_reservation_that_passes_in_observe_mode_only_charges_nothing(
+    atomic: bool | None, server: Server, limiters: Blocking, multilevel: Any
+) -> None:
+    levels = [
+        Level("requests", "1/m"),
+        Level("tokens", "100/m"),
+        Level("later", "100/m"),
+        Level("flying", "5/30s", lease=True),
+    ]
+    limits = multilevel(limiters.from_url(server.url, observe=True), levels, atomic=atomic)
+    subject = {level.name: "ann" for level in levels}
+    costs = {"tokens": 30, "later": 0}
+    for expected in (False, True, True):
+        reservation = limits.reserve(subject, costs=costs)
+        assert reservation.acquire().allowed
+        assert reservation.decisions.would_deny is expected
+        reservation.settle({"tokens": 50, "later": 7})
+    assert used(limits, "requests", "ann") == [1]
+    assert used(limits, "tokens", "ann") == [50]
+    assert used(limits, "later", "ann") == [7]
+    assert used(limits, "flying", "ann") == [0]

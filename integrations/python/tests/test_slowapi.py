@@ -225,3 +225,14 @@ def test_the_fallback_to_memory_and_back(fails: Any, start: Callable[..., Any]) 
     with fails(server):
         assert codes(client, "/login", 3) == [200, 429, 429]
     assert eventually(lambda: client.get("/login").headers.get("X-RateLimit-Limit") == "3", seconds=60)
+
+
+@pytest.mark.parametrize("path", ["/login", "/threaded"])
+@pytest.mark.parametrize("strategy", [None, *NAMES])
+def test_in_observe_mode_nothing_is_refused(strategy: str | None, path: str, uri: str, start: Any) -> None:
+    options = {"strategy": strategy} if strategy else {}
+    assert codes(login_app(f"{uri}?observe=yes", "2/hour", **options), path, 4) == [200] * 4
+    server = start(Server)
+    client = login_app(rl(server.url), storage_options={"timeout": 20, "observe": True}, **options)
+    server.kill()
+    assert codes(client, path, 4) == [200] * 4

@@ -19,6 +19,7 @@ from .errors import ArgumentError, ConfigurationError
 from .keys import UNKNOWN, client_ip
 from .keys import key as build_key
 from .multilevel import LevelDecision, Value, http_headers
+from .options import checked_observe
 from .policy import Policy, checked
 from .rates import Rate, RateLike, checked_windows, rates
 
@@ -179,7 +180,8 @@ class RateLimitMiddleware:
 
     `limiter` is an `AsyncRateLimiter`; or a URL, of which one is made that is closed when the application shuts down;
     or None for the one in ``state.rate_limiter``. `policy` replaces its policy. ``open`` lets requests pass, ``closed``
-    answers with 503, and ``raise`` raises `UnavailableError`, which the server answers with 500.
+    answers with 503, and ``raise`` raises `UnavailableError`, which the server answers with 500. `observe` replaces the
+    limiter's: with True, nothing is refused, see `RateLimiter`.
 
     `response` makes the answer to a refused request: a function of the scope and the `Decision`, asynchronous or not,
     that returns an ASGI application, such as a ``Response`` of Starlette. By default it is 429 (503 when the policy
@@ -202,6 +204,7 @@ class RateLimitMiddleware:
         trusted_proxies: int = 0,
         ipv6_prefix: int = 64,
         policy: Policy | None = None,
+        observe: bool | None = None,
         response: Callable[[Scope, Decision], ASGIApp | Awaitable[ASGIApp]] | None = None,
         scope: str = "http",
         prefix: str = "rl",
@@ -215,6 +218,7 @@ class RateLimitMiddleware:
         # Refuses bad settings now.
         client_ip(None, trusted_proxies=trusted_proxies, ipv6_prefix=ipv6_prefix)
         self._policy = None if policy is None else checked(policy)
+        self._observe = None if observe is None else checked_observe(observe)
         self._owned = AsyncRateLimiter.from_url(limiter) if isinstance(limiter, str) else None
         self._limiter = self._owned if isinstance(limiter, str) else limiter
         self._trusted_proxies = trusted_proxies
@@ -264,6 +268,8 @@ class RateLimitMiddleware:
         limiter = self._limiter or limiter_of(scope)
         if self._policy is not None:
             limiter = limiter.with_policy(self._policy)
+        if self._observe is not None:
+            limiter = limiter.with_observe(self._observe)
         key = build_key(self._scope, pattern.text, value, prefix=self._prefix)
         decision = await limiter.check(key, *found)
         decided(scope).append(LevelDecision(quota_name(pattern.text), binding_rate(found, decision), key, decision))

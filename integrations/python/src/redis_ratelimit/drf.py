@@ -1,13 +1,15 @@
 """Throttles of Django REST framework, decided by the server: drop-ins for those in ``rest_framework.throttling``.
 
 Rates, scopes and the methods to override (`get_cache_key`, `get_ident`, `parse_rate`, `get_rate`, `throttle_success`,
-`throttle_failure`) are those of the framework. Two Django settings are read at each request:
+`throttle_failure`) are those of the framework. Three Django settings are read at each request:
 
 - ``DISABLE_THROTTLING = True`` lets everything pass, and asks nothing.
 - ``THROTTLE_FAILURE_POLICY`` says what happens when there is no decision, because Redis is down or refuses the
   password: ``"open"`` lets requests pass, the default, since a throttle is there to keep an API working; ``"closed"``
   answers 429 with a second to wait; ``"raise"`` raises `UnavailableError`. The attribute `policy` of a class says it
   for that throttle alone: one on logins should be ``"closed"``.
+- ``THROTTLE_OBSERVE = True`` decides and refuses nothing, see `RateLimiter`; for one throttle alone, its attribute
+  `observe`.
 """
 
 from __future__ import annotations
@@ -68,6 +70,8 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
     """What all keys begin with: ``rl:throttle:<scope>:<what get_cache_key says>:<duration>``."""
     policy: Policy | None = None
     """What happens when there is no decision; None is what ``THROTTLE_FAILURE_POLICY`` says."""
+    observe: bool | None = None
+    """Whether nothing is refused; None is what ``THROTTLE_OBSERVE`` says."""
     decision: Decision | None = None
     """What the server said to the last request; None when it was not asked."""
 
@@ -89,11 +93,9 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
         ident = self.get_cache_key(request, view)
         if ident is None:
             return True
-        if self.num_requests <= 0:
-            return self.throttle_failure()
-        rate = self._usable()
+        rate = self._usable() if self.num_requests > 0 else None
         if rate is None:
-            return self.throttle_failure()
+            return self._refuse_all()
         window = str(rate).partition("/")[2]
         scope = [str(self.scope)] if self.scope else []
         # The framework makes text of whatever its classes return: a UUID, a float, a tuple, a text to be translated.
@@ -116,6 +118,14 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
             return self.decision.retry_after
         return self.duration if self.rate is not None and (self.num_requests <= 0 or self._usable() is None) else None
 
+    def _refuse_all(self) -> bool:
+        """Return the answer to every request, if the limit is one of nothing."""
+        if not (getattr(settings, "THROTTLE_OBSERVE", False) if self.observe is None else self.observe):
+            return self.throttle_failure()
+        why = f"a limit of {self.num_requests} in {self.duration} s refuses every request"
+        self._limiter()._observer.note(f"scope {self.scope!r}", why)
+        return self.throttle_success()
+
     def _usable(self) -> Rate | None:
         return usable(self.num_requests, self.duration, f"scope {self.scope!r} of REST framework")
 
@@ -123,9 +133,10 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
         limiter = connection.limiter(self.cache)
         policy: Policy = self.policy or getattr(settings, "THROTTLE_FAILURE_POLICY", None) or "open"
         try:
-            return limiter.with_policy(policy)
+            limiter = limiter.with_policy(policy)
         except ArgumentError as error:
             raise ImproperlyConfigured(f"THROTTLE_FAILURE_POLICY: {error}") from error
+        return connection.observing(limiter, "THROTTLE_OBSERVE", self.observe)
 
 
 def check_rates(**_: object) -> list[checks.CheckMessage]:

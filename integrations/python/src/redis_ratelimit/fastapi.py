@@ -28,6 +28,7 @@ from .errors import ArgumentError
 from .keys import client_ip
 from .keys import key as build_key
 from .multilevel import AsyncMultiLevelLimiter, Level, LevelDecision, MultiLevelDecision, Value, http_headers
+from .options import checked_observe
 from .policy import Policy, checked
 from .rates import Duration, Rate, RateLike, checked_burst, checked_windows, milliseconds, rates, units
 
@@ -92,9 +93,12 @@ def by_ip(*, trusted_proxies: int = 0, ipv6_prefix: int = 64) -> Callable[[HTTPC
 class _Dependency:
     """What both dependencies share: a limiter, a policy, a cost, and how a decision becomes an answer."""
 
-    def __init__(self, limiter: AsyncRateLimiter | None, policy: Policy | None, cost: Cost) -> None:
+    def __init__(
+        self, limiter: AsyncRateLimiter | None, policy: Policy | None, cost: Cost, observe: bool | None
+    ) -> None:
         self._limiter = limiter
         self._policy = None if policy is None else checked(policy)
+        self._observe = None if observe is None else checked_observe(observe)
         # Refuses bad settings now.
         self._cost = cost if callable(cost) or cost == 0 else units(cost, "cost")
 
@@ -104,8 +108,10 @@ class _Dependency:
         found = self._cost(connection)
         return await found if inspect.isawaitable(found) else found
 
-    def _with_policy(self, limiter: AsyncRateLimiter) -> AsyncRateLimiter:
-        return limiter if self._policy is None else limiter.with_policy(self._policy)
+    def _adjusted(self, limiter: AsyncRateLimiter) -> AsyncRateLimiter:
+        if self._policy is not None:
+            limiter = limiter.with_policy(self._policy)
+        return limiter if self._observe is None else limiter.with_observe(self._observe)
 
     @staticmethod
     def _answer(connection: HTTPConnection, response: Response | None, result: Decision | MultiLevelDecision) -> None:
@@ -136,7 +142,8 @@ class RateLimit(_Dependency):
     Keys are ``rl:<scope>:<value>``; `prefix` replaces their first part.
 
     `limiter` is by default the one in ``state.rate_limiter``, see `lifespan`. `policy` replaces its policy: ``raise``
-    raises `UnavailableError`, for which the application may have an exception handler.
+    raises `UnavailableError`, for which the application may have an exception handler. `observe` replaces the
+    limiter's: with True, nothing is refused.
 
     The dependency's value is the `Decision`; None for a request that is not limited. Headers are added to what FastAPI
     makes of the endpoint's return value, and to refusals. Add the `RateLimitMiddleware` to have them on responses that
@@ -155,9 +162,10 @@ class RateLimit(_Dependency):
         block: Duration | None = None,
         limiter: AsyncRateLimiter | None = None,
         policy: Policy | None = None,
+        observe: bool | None = None,
         prefix: str = "rl",
     ) -> None:
-        super().__init__(limiter, policy, cost)
+        super().__init__(limiter, policy, cost, observe)
         self.rates: tuple[Rate, ...] = checked_windows(rates(given), "a RateLimit")
         # What the server would refuse, at each request, is refused now.
         if burst is not None:
@@ -194,7 +202,7 @@ class RateLimit(_Dependency):
             return None
         parts = [self._scope] if self._scope is not None else [_endpoint(connection), *([number] if number > 1 else [])]
         key = build_key(*parts, value, prefix=self._prefix)
-        limiter = self._with_policy(self._limiter or limiter_of(connection.scope))
+        limiter = self._adjusted(self._limiter or limiter_of(connection.scope))
         if self._burst is None:
             decision = await limiter.check(key, *self.rates, cost=cost, block=self._block)
         else:
@@ -224,9 +232,10 @@ class RateLimits(_Dependency):
         atomic: bool | None = None,
         limiter: AsyncRateLimiter | None = None,
         policy: Policy | None = None,
+        observe: bool | None = None,
         prefix: str = "rl",
     ) -> None:
-        super().__init__(limiter, policy, cost)
+        super().__init__(limiter, policy, cost, observe)
 
         def levels_on(limiter: Any) -> AsyncMultiLevelLimiter:
             return AsyncMultiLevelLimiter(limiter, levels, scope=scope, shard=shard, atomic=atomic, prefix=prefix)
@@ -242,7 +251,7 @@ class RateLimits(_Dependency):
         """Decide about a request, and raise if it is refused."""
         limiter = self._limiter or limiter_of(connection.scope)
         if self._made is None or self._made[0] is not limiter:
-            self._made = (limiter, self._levels_on(self._with_policy(limiter)))
+            self._made = (limiter, self._levels_on(self._adjusted(limiter)))
         result = await self._made[1].check(connection, cost=await self._cost_of(connection))
         decided(connection.scope).extend(result.rows)
         self._answer(connection, response, result)

@@ -176,6 +176,11 @@ class MultiLevelDecision:
         """Why the failure policy answered for a level, see `Decision.degraded`; None if it did for none."""
         return next((row.decision.degraded for row in self.rows if row.decision.degraded), None)
 
+    @property
+    def would_deny(self) -> bool:
+        """Whether only observe mode has let this pass; `Decision.would_deny` of each row says which had no room."""
+        return any(row.decision.would_deny for row in self.rows)
+
     def headers(self, *, reset: Literal["epoch", "delta"] = "epoch") -> dict[str, str]:
         """Return the headers: ``X-RateLimit-*`` of the row that counts, ``RateLimit`` of all, and ``Retry-After``."""
         return http_headers(self.rows, reset=reset)
@@ -212,7 +217,7 @@ def binding(rows: Sequence[LevelDecision]) -> LevelDecision | None:
 
 def _allowed(rows: Sequence[LevelDecision]) -> bool:
     # All of them or none. One that was asked for no units, by `costs`, has granted none in either case.
-    return not rows or any(row.decision.allowed for row in rows)
+    return not rows or any(row.decision.allowed or row.decision.would_deny for row in rows)
 
 
 def http_headers(rows: Sequence[LevelDecision], *, reset: Literal["epoch", "delta"] = "epoch") -> dict[str, str]:
@@ -254,6 +259,7 @@ class _MultiLevel(Generic[L]):
         shard: str | None = None,
         atomic: bool | None = None,
         prefix: str = "rl",
+        observe: bool | None = None,
     ) -> None:
         self.levels = tuple(levels)
         names = [level.name for level in self.levels]
@@ -265,7 +271,7 @@ class _MultiLevel(Generic[L]):
             raise ArgumentError(f"shard must be a hash tag such as '{{rl}}', not {shard!r:.80}")
         if shard is not None and atomic is False:
             raise ArgumentError("shard and atomic=False exclude each other: keys of one shard are asked atomically")
-        self._limiter: L = limiter
+        self._limiter: L = limiter if observe is None else limiter.with_observe(observe)
         self._atomic = atomic is not False
         keys = sum(len(level.rates) for level in self.levels)
         if self._atomic and keys > 128:
@@ -331,7 +337,8 @@ class _MultiLevel(Generic[L]):
             if self._awaits and inspect.isawaitable(value):
                 value = await value
             chosen += self._parts_of(level, value)
-        if self._unchosen:
+        # In observe mode nothing is refused: what the cluster does not take is logged.
+        if self._unchosen and not self._limiter.observe:
             self._choice_is_needed()
         return chosen
 
@@ -369,16 +376,19 @@ class _MultiLevel(Generic[L]):
                 result = await self._one_by_one(parts, of_parts)
             if not result:
                 return result, []
-            granted = [not (row.decision.degraded or row.decision.would_deny) for row in result.rows]
-            if self._atomic:
+            found = [row.decision for row in result.rows]
+            # In observe mode, those after the one that would have denied were not asked.
+            found += [found[-1]] * (len(parts) - len(found))
+            granted = [not (decision.degraded or decision.would_deny) for decision in found]
+            if self._atomic or result.would_deny:
                 # All or nothing, though some had room.
                 granted = [all(granted)] * len(granted)
             return result, [
                 Charged(
                     *(part.level.name, part.key, part.rates, amount, part.level.lease),
-                    *(row.decision.receipt, by_server, asked),
+                    *(decision.receipt, by_server, asked),
                 )
-                for part, row, amount, by_server in zip(parts, result.rows, of_parts, granted, strict=True)
+                for part, decision, amount, by_server in zip(parts, found, of_parts, granted, strict=True)
             ]
 
         return ask
@@ -391,7 +401,8 @@ class _MultiLevel(Generic[L]):
         try:
             for part, cost in zip(parts, costs, strict=True):
                 row = _row(part, await self._ask_one(part, cost))
-                if not row.decision.allowed and (cost or row.decision.retry_after_ms):
+                without_room = not row.decision.allowed and (cost or row.decision.retry_after_ms)
+                if without_room or row.decision.would_deny:
                     break
                 granted.append(row)
             else:
@@ -400,6 +411,11 @@ class _MultiLevel(Generic[L]):
             await self._give_back(granted)
             raise
         await self._give_back(granted)
+        if row.decision.would_deny:
+            before: list[LevelDecision] = [
+                replace(each, decision=replace(each.decision, receipt=0)) for each in granted
+            ]
+            return MultiLevelDecision((*before, row))
         return _denied(granted, row)
 
     async def _ask_one(self, part: _Part, cost: int) -> Decision:
@@ -483,7 +499,7 @@ class MultiLevelLimiter(_MultiLevel[RateLimiter]):
 
     `limiter` is asked, with its connections and its failure policy. `scope` is the first part of all keys and tells
     these levels from those of other limiters. `shard` and `atomic` choose what to do in a Redis Cluster, see the
-    module; `prefix` is that of `keys.key`.
+    module; `prefix` is that of `keys.key`. `observe` replaces the limiter's, see `RateLimiter`.
 
     Raises `ArgumentError` for levels that do not go together. In a Redis Cluster, the first call raises
     `ConfigurationError` and charges nothing if neither `shard` nor ``atomic=False`` is given.

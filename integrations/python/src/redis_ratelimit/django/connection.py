@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
+from django.conf import settings
 from django.core.cache import DEFAULT_CACHE_ALIAS, caches
 from django.core.cache.backends.base import BaseCache
 from django.core.cache.backends.redis import RedisCache
@@ -36,7 +37,7 @@ def limiter(cache: str | BaseCache | ConnectionProxy[Any] = DEFAULT_CACHE_ALIAS)
     There is one for the whole process, with connections of its own to where the cache writes: the primary of a
     Sentinel service, the first of several ``LOCATION``s. It waits as long as the cache's ``socket_timeout`` says, and
     0.25 s if that says nothing. Nothing is connected before the first call. Its policy is ``raise``; see
-    `RateLimiter.with_policy`.
+    `RateLimiter.with_policy`. ``RATELIMIT_CACHE_DENIALS`` in the settings is how many denials each remembers.
 
     Raises `ImproperlyConfigured` when the cache is no single Redis.
     """
@@ -55,6 +56,18 @@ def limiter(cache: str | BaseCache | ConnectionProxy[Any] = DEFAULT_CACHE_ALIAS)
         return _of_caches[cache]
 
 
+def observing(limiter: RateLimiter, setting: str, given: bool | None = None) -> RateLimiter:
+    """Return the limiter in observe mode or not: as `given`, or else as the setting says.
+
+    Raises `ImproperlyConfigured` if that is neither True nor False: a text from the environment would be taken for yes.
+    """
+    observe = getattr(settings, setting, False) if given is None else given
+    try:
+        return limiter.with_observe(observe)
+    except ArgumentError as error:
+        raise ImproperlyConfigured(f"{setting}: {error}") from error
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what the server is not, such as one with the module, into Django's `ImproperlyConfigured`."""
@@ -67,7 +80,8 @@ def explained() -> Iterator[None]:
 def _make(cache: BaseCache, name: str) -> RateLimiter:
     try:
         client = _client(cache, name)
-        return RateLimiter(client, timeout=_timeout(client))
+        cache_denials = getattr(settings, "RATELIMIT_CACHE_DENIALS", 0)
+        return RateLimiter(client, timeout=_timeout(client), cache_denials=cache_denials)
     except (ArgumentError, ValueError) as error:
         raise ImproperlyConfigured(f"{name}: {error}") from error
 
@@ -108,8 +122,8 @@ def _timeout(client: Any) -> float:
 
 
 def _forget(*, setting: str, **_: object) -> None:
-    """Make limiters anew when tests change ``CACHES``."""
-    if setting == "CACHES":
+    """Make limiters anew when tests change ``CACHES``, or how much they remember."""
+    if setting in ("CACHES", "RATELIMIT_CACHE_DENIALS"):
         with _lock:
             for made in (*_of_aliases.values(), *_of_caches.values()):
                 made.close()

@@ -18,7 +18,7 @@ from django_ratelimit import ALL, core
 
 from .. import keys
 from ..asgi import quota_name
-from ..decision import Decision
+from ..client import RateLimiter
 from ..multilevel import LevelDecision
 from ..policy import CLOSED_RETRY_AFTER_MS
 from ..rates import Rate
@@ -64,6 +64,8 @@ def get_usage(
     request that is denied is not counted, so somebody who goes on knocking is let in as soon as there is room. To look
     means to ask whether a request would be denied now.
 
+    With ``RATELIMIT_OBSERVE = True`` nothing is ever limited: what would be is counted and logged, see `RateLimiter`.
+
     Raises `ImproperlyConfigured` for what cannot be: no group, no key, no rate, no Redis, a Redis without the module.
     """
     if group is None and fn is None:
@@ -79,15 +81,17 @@ def get_usage(
     if period <= 0:
         raise ImproperlyConfigured("the period of a rate limit must be greater than 0")
     value = _value(key, group, request)
-    if limit <= 0:
-        note_never(request, period)
-        return Usage(count=1, limit=limit, should_limit=True, time_left=period)
-    checked = usable(limit, period, f"group {group!r} of django-ratelimit")
+    checked = usable(limit, period, f"group {group!r} of django-ratelimit") if limit > 0 else None
     if checked is None:
+        if getattr(settings, "RATELIMIT_OBSERVE", False):
+            _limiter()._observer.note(f"group {group!r}", f"a limit of {limit} in {period} s refuses every request")
+            return Usage(count=0, limit=limit, should_limit=False, time_left=0)
         note_never(request, period)
-        return Usage(count=limit + 1, limit=limit, should_limit=True, time_left=period)
+        return Usage(count=max(limit, 0) + 1, limit=limit, should_limit=True, time_left=period)
     name = _key(group, value, checked, method)
-    decision = _ask(name, checked, increment)
+    limiter = _limiter()
+    with connection.explained():
+        decision = limiter.check(name, checked) if increment else limiter.peek(name)
     if decision is not None:
         note(request, LevelDecision(quota_name(group), checked, name, decision))
     if decision is None:
@@ -100,12 +104,11 @@ def get_usage(
     return Usage(count=limit + 1, limit=limit, should_limit=True, time_left=math.ceil(decision.retry_after_ms / 1000))
 
 
-def _ask(name: str, rate: Rate, increment: bool) -> Decision | None:
+def _limiter() -> RateLimiter:
     alias = getattr(settings, "RATELIMIT_USE_CACHE", "default")
     fail_open = getattr(settings, "RATELIMIT_FAIL_OPEN", False)
     limiter = connection.limiter(alias).with_policy("open" if fail_open else "closed")
-    with connection.explained():
-        return limiter.check(name, rate) if increment else limiter.peek(name)
+    return connection.observing(limiter, "RATELIMIT_OBSERVE")
 
 
 def _name(fn: Any) -> str:

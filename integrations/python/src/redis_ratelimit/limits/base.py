@@ -18,10 +18,12 @@ from ..aio import AsyncRateLimiter
 from ..classify import CLIENT_ERRORS, cannot_probe, classify
 from ..client import RateLimiter
 from ..errors import ArgumentError, PoolExhaustedError, RateLimitError, UnavailableError
+from ..options import OF_LIMITERS
 from ..outage import logger
 from ..policy import answer
 from ..rates import MAX_UNITS
 from ..unusable import usable
+from ..url import own_options
 from .address import limiter_address
 from .naming import GCRA, limit_in, limit_of, redis_key
 from .state import LimitState, ReplyCache
@@ -57,8 +59,10 @@ class StorageBase(Generic[L]):
                 url, options = limiter_address(uri, options)
                 self.limiter = self._limiter_type.from_url(url, timeout=timeout, **options)  # type: ignore[attr-defined]
             else:
+                own = {name: value for name, value in options.items() if name in OF_LIMITERS} | own_options(uri)
+                options = {name: value for name, value in options.items() if name not in OF_LIMITERS}
                 client = self._client_type(connection_pool=connection_pool, **options)
-                self.limiter = self._limiter_type(client, timeout=timeout)
+                self.limiter = self._limiter_type(client, timeout=timeout, **own)
         except (ArgumentError, TypeError) as error:
             raise ConfigurationError(str(error)) from error
 
@@ -75,7 +79,8 @@ class StorageBase(Generic[L]):
         if cost == 0:
             return await self._look(key, limit, 0, expiry)
         if limit == 0:
-            state = LimitState.of(None, expiry, allowed_if_unused=False)
+            allowed = self._passes(key, "its limit is 0")
+            state = LimitState.of(None, expiry, allowed_if_unused=allowed)
             self._replies.keep(key, state)
             return state
         if refusal := self._refusal(key, limit, expiry, cost):
@@ -83,13 +88,9 @@ class StorageBase(Generic[L]):
         rate = (limit, expiry)
         with self._wrapping():
             name = self.redis_key(key)
-            request = (
-                commands.gcra(name, rate, None, cost, at_most=False, force=False, block=None)
-                if gcra
-                else commands.check(name, [rate], cost, at_most=False, force=False, block=None)
-            )
+            command, words = (commands.gcra, (rate, None)) if gcra else (commands.check, ((rate,),))
             try:
-                decision = await self.limiter._ask(request)
+                decision = await self.limiter._decide(command, name, *words, cost)
             except PoolExhaustedError:
                 # Raised, it might be swallowed, and everything would pass.
                 decision = answer("closed", "POOL", limit=limit, cost=cost)
@@ -97,27 +98,35 @@ class StorageBase(Generic[L]):
         self._replies.keep(key, state)
         return state
 
-    async def _look(self, key: str, limit: int, cost: int, expiry: int) -> LimitState:
+    async def _look(self, key: str, limit: int, cost: int, expiry: int, *, count: bool = True) -> LimitState:
         declared = limit_in(key)
         if cost and declared and declared[0] and (refusal := self._refusal(key, *declared, cost)):
             return refusal
         with self._wrapping():
             try:
-                decision = await self.limiter._ask(commands.peek(self.redis_key(key), max(cost, 1)))
+                request = commands.peek(self.redis_key(key), max(cost, 1))
+                decision = await self.limiter._ask(request, count=count and cost > 0)
             except PoolExhaustedError:
                 decision = answer("closed", "POOL", limit=limit, cost=cost)
-        state = LimitState.of(decision, expiry, allowed_if_unused=cost <= limit)
+        # Nothing is in use, so the server has not looked at the limit.
+        fits = decision is not None or cost <= limit or self._passes(key, f"the cost {cost} is above its limit", count)
+        state = LimitState.of(decision, expiry, allowed_if_unused=fits)
         self._replies.keep(key, state, asked=True)
         return state if cost else replace(state, allowed=True)
 
     async def _stats(self, key: str, limit: int, expiry: int) -> LimitState:
-        return self._replies.find(key, expiry) or await self._look(key, limit, 1, expiry)
+        return self._replies.find(key, expiry) or await self._look(key, limit, 1, expiry, count=False)
 
     # What the strategies of limits ask. They do not tell why: for a test, or after a hit for the headers.
 
     async def _read(self, key: str) -> LimitState:
         limit, expiry = limit_in(key) or (MAX_UNITS, 1)
-        return self._replies.find(key, expiry, of_hits=True) or await self._look(key, limit, 1, expiry)
+        for_headers = self._replies.has_hit(key)
+        state = self._replies.find(key, expiry, of_hits=True) or await self._look(key, limit, 1, expiry, count=False)
+        if self.limiter.observe and not for_headers:
+            # It may be for a test, which limits itself decides, and nothing is to be refused.
+            return replace(state, used=0)
+        return state
 
     async def _incr(self, key: str, expiry: int, amount: int) -> int:
         declared = limit_of(key, expiry)
@@ -194,7 +203,7 @@ class StorageBase(Generic[L]):
                     # Not again: the server counts what it has to refuse.
                     self._may_probe = False
             if not self._may_probe:
-                await self.limiter._ask(
+                await self.limiter.with_observe(False)._ask(
                     commands.check(key, [(MAX_UNITS, 0.001)], 1, at_most=False, force=False, block=None)
                 )
         except RateLimitError:
@@ -209,9 +218,16 @@ class StorageBase(Generic[L]):
         """
         if cost <= MAX_UNITS and usable(limit, expiry, "a storage for limits", gcra=key.endswith(GCRA)) is not None:
             return None
-        state = LimitState.now(False, limit, expiry)
+        allowed = self._passes(key, "the server has no such limit, or the cost is above any")
+        state = LimitState.now(allowed, 0 if allowed else limit, expiry)
         self._replies.keep(key, state)
         return state
+
+    def _passes(self, key: str, why: str, count: bool = True) -> bool:
+        """Whether observe mode lets pass what is refused without asking the server."""
+        if self.limiter.observe and count:
+            self.limiter._observer.note(repr(key)[:100], why)
+        return self.limiter.observe
 
     @contextmanager
     def _wrapping(self) -> Iterator[None]:

@@ -106,6 +106,13 @@ class ReplyCache:
                 self._denials.clear()
             self._denials[key] = state
 
+    def has_hit(self, key: str) -> bool:
+        """Whether the last reply is that to a hit of this request of Flask: what is asked now is for its headers."""
+        request = current_request()
+        own = (reply for reply in _replies.get() if reply.cache is self and reply.key == key)
+        reply = next(own, None)
+        return reply is not None and request is not None and reply.request is request and not reply.asked
+
     def find(self, key: str, window: float, *, of_hits: bool = False) -> LimitState | None:
         """Return the last reply, if it is fresh enough for a window of so many seconds.
 
