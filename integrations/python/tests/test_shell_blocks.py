@@ -123,6 +123,7 @@ EXAMPLES = {
     "django_accounts": None,
     "drf_api": "HTTP/1.1 429",
     "flask_login": "HTTP/1.1 401",
+    "llm_gateway": '"total_tokens"',
     "multilevel": '"code"',
 }
 
@@ -130,8 +131,8 @@ EXAMPLES = {
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_started_and_asked(name: str, start: Callable[..., Server], tmp_path: Path) -> None:
     folder = PACKAGE / "examples" / name
-    [port] = free_ports(1)
-    text = block(folder / "README.md", "start")
+    [port, upstream] = free_ports(2)
+    text = block(folder / "README.md", "start").replace("9000", str(upstream))
     assert "redis://localhost:6379/0" in text
     with running(
         text.replace("redis://localhost:6379/0", start(Server, tcp=True).tcp_url),
@@ -146,4 +147,5 @@ def test_an_example_is_started_and_asked(name: str, start: Callable[..., Server]
         if answer := EXAMPLES[name]:
             ask = block(folder / "README.md", "ask")
             assert ":8000" in ask
-            assert answer in run(ask.replace(":8000", f":{port}"), tmp_path)
+            # What runs beside it may not answer yet.
+            eventually(lambda: answer in run(ask.replace(":8000", f":{port}"), tmp_path), seconds=10 * PATIENT)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from .decision import Decision
@@ -87,6 +87,41 @@ def rate_limit(policies: Mapping[str, tuple[Rate, Decision]]) -> dict[str, str]:
     if states:
         headers["RateLimit"] = ", ".join(states)
     return headers
+
+
+def openai(*, requests: Iterable[Decision] = (), tokens: Iterable[Decision] = ()) -> dict[str, str]:
+    """Return the headers of OpenAI's API: ``x-ratelimit-limit-requests``, ``-remaining-``, ``-reset-``, and of tokens.
+
+    Of several decisions they tell the one with the fewest left. Degraded decisions are left out.
+
+    >>> openai(tokens=[Decision(granted=30, limit=500, remaining=470, retry_after_ms=0, reset_after_ms=90_500)])
+    {'x-ratelimit-limit-tokens': '500', 'x-ratelimit-remaining-tokens': '470', 'x-ratelimit-reset-tokens': '1m30.5s'}
+    """
+    headers: dict[str, str] = {}
+    for kind, decisions in (("requests", requests), ("tokens", tokens)):
+        known = [decision for decision in decisions if not decision.degraded]
+        if known:
+            row = min(known, key=lambda decision: decision.remaining)
+            headers[f"x-ratelimit-limit-{kind}"] = str(row.limit)
+            headers[f"x-ratelimit-remaining-{kind}"] = str(row.remaining)
+            headers[f"x-ratelimit-reset-{kind}"] = openai_duration(row.reset_after_ms)
+    return headers
+
+
+def openai_duration(milliseconds: int) -> str:
+    """Write a time as OpenAI's API does.
+
+    >>> [openai_duration(milliseconds) for milliseconds in (20, 1500, 360_000, 3_600_500)]
+    ['20ms', '1.5s', '6m0s', '1h0m0.5s']
+    """
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
 
 
 def _structured_string(text: str) -> str:
