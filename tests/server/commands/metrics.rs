@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::harness::clock::Clock;
 use crate::harness::{Ask, Server, Setup, eventually};
 use redis::Connection;
 
@@ -96,6 +97,46 @@ fn every_decision_is_counted_once_by_its_outcome_and_command() {
             ("top_calls", 1),
         ],
     );
+}
+
+#[test]
+fn receipts_and_blocks_that_grow_are_counted_when_something_came_of_them() {
+    let (server, clock) = Clock::start();
+    let mut client = server.connect();
+    let first = client.receipt("RL.CHECK lease 2 1h COST 2 RECEIPT");
+    clock.advance_millis(1);
+    let renewed = client.receipt(&format!("RL.CHECK lease 2 1h COST 2 RENEW {first}"));
+    clock.advance_millis(1);
+    for line in [
+        // Denied; and of a receipt that is no more, which is an ordinary request.
+        &format!("RL.CHECK lease 2 1h COST 3 RENEW {renewed}"),
+        &format!("RL.CHECK other 2 1h RENEW {first}"),
+        // Something is given back twice, then nothing, and then something without a receipt.
+        &format!("RL.REFUND lease 1 RECEIPT {renewed}"),
+        &format!("RL.REFUND lease 5 RECEIPT {renewed}"),
+        &format!("RL.REFUND lease 1 RECEIPT {renewed}"),
+        &format!("RL.REFUND other 1 RECEIPT {first}"),
+        "RL.REFUND other 1",
+        // The first block, a denial within it, the second, and a plain one.
+        "RL.CHECK login 1 1ms COST 1",
+        "RL.CHECK login 1 1ms BLOCK 1s UPTO 1h",
+        "RL.CHECK login 1 1ms BLOCK 1s UPTO 1h",
+    ] {
+        client.ask(line);
+    }
+    for block in ["BLOCK 1s UPTO 1h", "BLOCK 1s"] {
+        clock.advance_millis(2_000);
+        client.ask("RL.CHECK login 1 1ms");
+        client.ask(&format!("RL.CHECK login 1 1ms {block}"));
+    }
+    let counted = metrics(&mut client, "ratelimit");
+    let counted = |name: &str| counted[name];
+    assert_eq!(counted("receipts_renewed"), 1);
+    assert_eq!(counted("receipts_refunded"), 2);
+    assert_eq!(counted("units_refunded"), 3);
+    assert_eq!(counted("blocks_grown"), 1);
+    assert_eq!(counted("denied"), 4);
+    assert_eq!(counted("impossible"), 1);
 }
 
 #[test]

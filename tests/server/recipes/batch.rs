@@ -21,11 +21,11 @@ fn what_a_dead_batch_has_not_sent_counts_until_it_is_an_hour_old() {
 fn a_batch_that_waits_as_told_gets_something_and_no_sooner() {
     let (server, clock) = Clock::start();
     let mut client = server.connect();
-    client.decide("RL.CHECK mail 1000 1h COST 3");
+    client.decide("RL.CHECK mail 1000 1h COST 53");
     clock.advance_millis(1_000);
-    client.decide("RL.CHECK mail 1000 1h COST 950");
+    client.decide("RL.CHECK mail 1000 1h COST 900");
     let row: Vec<i64> = redis::from_redis_value(client.ask(PORTION)).unwrap();
-    // The three alone would leave 50 of the 100.
+    // When the 53 have left, the 100 are there, and nothing above.
     assert_eq!(row, [0, 1000, 47, 3_600_000, 3_600_000, 0]);
     clock.advance_millis(3_599_999);
     let row: Vec<i64> = redis::from_redis_value(client.ask(PORTION)).unwrap();
