@@ -30,7 +30,7 @@ test-python: ## Run the tests of integrations/python only
 test-python-matrix: ## Run the tests of its adapters with the oldest releases of what they adapt, of redis-py and Python, and with the newest
 	@scripts/python matrix
 
-test-matrix: ## Run what starts servers on Redis 7.0 and 8, Valkey 8 and 9, taken from Debian's suites without installing them
+test-matrix: ## Run what starts servers, with the library of packages, on Debian's Redis and Valkey, on musl and an old glibc (SERVERS=)
 	@scripts/server-matrix $(SERVERS)
 
 test-container: ## Build the image and test it: every command in a container, the image, compose.yaml; skipped without Docker

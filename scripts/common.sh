@@ -96,28 +96,53 @@ portable_tool() {
     fi
 }
 
-# Builds the release library.
+# Builds the release library, unless RATELIMIT_MODULE names one.
 build_library() {
     scripts/require cargo build server
-    cargo build --release --locked
+    [ -n "${RATELIMIT_MODULE:-}" ] || cargo build --release --locked
 }
 
-# library [PROFILE]: the path of the library, by default that of a release.
+# library [PROFILE]: the path of the library: RATELIMIT_MODULE, or what cargo builds, by default for a release.
 library() {
+    if [ -n "${RATELIMIT_MODULE:-}" ]; then
+        say "$RATELIMIT_MODULE"
+        return
+    fi
     cargo metadata --no-deps --format-version 1 --locked |
         sed -n "s|.*\"target_directory\":\"\([^\"]*\)\".*|\1${CARGO_BUILD_TARGET:+/$CARGO_BUILD_TARGET}/${1:-release}/libredis_ratelimit.so|p"
 }
 
 # Servers that Debian has: name, suite, packages.
-debian_servers='redis-7.0  bookworm  redis-server   redis-tools
-redis-8    trixie    redis-server   redis-tools
-valkey-8   trixie    valkey-server  valkey-tools
-valkey-9   sid       valkey-server  valkey-tools'
+debian_servers='redis-7.0   bookworm  redis-server   redis-tools
+redis-8     trixie    redis-server   redis-tools
+redis-sid   sid       redis-server   redis-tools
+valkey-8    trixie    valkey-server  valkey-tools
+valkey-sid  sid       valkey-server  valkey-tools'
+
+# Servers that are built: name, suite, source package, the suite whose C library they are for, or musl.
+built_servers='redis-7.0-musl      bookworm  redis   musl
+redis-7.0-bullseye  bookworm  redis   bullseye
+redis-sid-musl      sid       redis   musl
+valkey-sid-musl     sid       valkey  musl'
 
 # debian_server NAME: its line.
 debian_server() {
     awk -v name="$1" '$1 == name { print; found = 1 } END { exit !found }' <<<"$debian_servers" ||
         fail "There is no server '$1'. There are:" "$debian_servers"
+}
+
+# get_server NAME: gets one of all these servers, and prints its path.
+get_server() {
+    local line
+    line=$(awk -v name="$1" '$1 == name' <<<"$built_servers")
+    if [ "$line" ]; then
+        # shellcheck disable=SC2086
+        scripts/build-server $line
+    else
+        line=$(debian_server "$1") || return
+        # shellcheck disable=SC2086
+        scripts/fetch-program $line
+    fi
 }
 
 # The mirrors from which this machine's apt gets Debian, or DEBIAN_MIRROR. Security updates have a server of their own, without

@@ -81,12 +81,13 @@ pub const MIGRATION_OF_SLOTS: Feature = Feature {
     is_there: |server| accepts(server, "ACL SETUSER probe +cluster|migrateslots"),
 };
 
-/// Alpine's servers have musl.
+/// Alpine's servers have musl: its C library is its loader, too, and has the name of either.
 pub const GLIBC: Feature = Feature {
     what: "glibc",
     is_there: |server| {
         let maps = fs::read_to_string(format!("/proc/{}/maps", server.pid())).unwrap();
-        !maps.contains("/ld-musl-")
+        let is_musl = |line: &str| line.ends_with("/libc.so") || line.contains("/ld-musl-");
+        !maps.lines().any(is_musl)
     },
 };
 
