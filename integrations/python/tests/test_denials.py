@@ -123,11 +123,15 @@ def test_what_was_asked_determines(caching: Any, server: Server, clock: Clock) -
         lambda: caching.check(KEY, "2/h", cost=2),
         lambda: caching.check(KEY, "2/h", at_most=True),
         lambda: caching.check(KEY, "2/h", block="1h"),
+        lambda: caching.check(KEY, "2/h", keep=1),
+        lambda: caching.check(KEY, "2/h", block="1h", upto="1d"),
         lambda: caching.check(KEY, "2/d"),
         lambda: caching.check(KEY, "2/h", "9/d"),
         lambda: caching.mcheck({KEY: "2/h"}),
         lambda: caching.mcheck({KEY: "2/h"}, cost=2),
         lambda: caching.mcheck({KEY: "2/h", OTHER: "2/h"}),
+        lambda: caching.mcheck({KEY: "2/h", OTHER: "2/h"}, costs=[1, 0]),
+        lambda: caching.mcheck({KEY: "2/h", OTHER: "2/h"}, costs=(1, 2)),
     ]
     for number, other in enumerate(others, start=2):
         assert not other().allowed
@@ -215,6 +219,26 @@ def test_what_is_given_back_is_asked_about_again(call: str, caching: Any, server
     give_back(KEY)
     assert not caching.check("rl:c", "1/h").allowed
     assert asked(server) == before
+
+
+def test_what_a_lease_gives_back_is_asked_about_again(server: Server, limiters: Blocking) -> None:
+    limiter = limiters.from_url(server.url, cache_denials=100)
+    lease = limiter.lease(KEY, 1, "1h")
+    assert lease.acquire()
+    for _ in range(2):
+        assert not limiter.check(KEY, "1/h").allowed
+    assert len(limiter._denials) == 1
+    lease.release()
+    assert limiter.check(KEY, "1/h").allowed
+
+
+@pytest.mark.parametrize("ends_early", [{"receipt": True}, {"renew": 1}])
+def test_requests_with_a_receipt_are_always_asked(caching: Any, server: Server, ends_early: dict[str, Any]) -> None:
+    caching.check(KEY, "1/h")
+    for _ in range(2):
+        assert not caching.check(KEY, "1/h", **ends_early).allowed
+        assert not caching.gcra(OTHER, "1/h", cost=2, max_wait="1s").allowed
+    assert asked(server) == 5
 
 
 def test_a_key_is_forgotten_though_the_answer_to_the_reset_was_lost(start: Any, limiters: Blocking) -> None:

@@ -537,9 +537,9 @@ def test_a_reservation_that_passes_in_observe_mode_only_charges_nothing(
     atomic: bool | None, server: Server, limiters: Blocking, multilevel: Any
 ) -> None:
     levels = [
-        Level("requests", "1/m"),
-        Level("tokens", "100/m"),
         Level("later", "100/m"),
+        Level("tokens", "100/m"),
+        Level("requests", "1/m"),
         Level("flying", "5/30s", lease=True),
     ]
     limits = multilevel(limiters.from_url(server.url, observe=True), levels, atomic=atomic)
@@ -554,3 +554,17 @@ def test_a_reservation_that_passes_in_observe_mode_only_charges_nothing(
     assert used(limits, "tokens", "ann") == [50]
     assert used(limits, "later", "ann") == [7]
     assert used(limits, "flying", "ann") == [0]
+
+
+@pytest.mark.parametrize("atomic", [None, False])
+def test_a_level_that_is_charged_nothing_refuses_nothing_in_observe_mode_either(
+    atomic: bool | None, server: Server, limiters: Blocking, multilevel: Any
+) -> None:
+    limiter = limiters.from_url(server.url, observe=True)
+    limits = multilevel(limiter, [Level("later", "1/m"), Level("ip", "5/m")], atomic=atomic)
+    limiter.check(*limits.keys("later", "ann"), "1/m")
+    with limits.reserve({"later": "ann", "ip": "192.0.2.1"}, costs={"later": 0}) as reservation:
+        assert reservation.decisions.would_deny
+        reservation.settle({"later": 7})
+    assert used(limits, "later", "ann") == [1]
+    assert used(limits, "ip", "192.0.2.1") == [0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import monotonic_ns
 from typing import TypeAlias, TypeVar
 
@@ -74,7 +74,7 @@ class Denials:
 
     def keep(self, name: Hashable, request: Request[T], mark: int, answer: object) -> None:
         """Remember the answer that has just come, if it is a denial that ends at a time that is known."""
-        if not isinstance(answer, (Decision, Decisions)) or answer.allowed or answer.never or answer.degraded:
+        if not isinstance(answer, (Decision, Decisions)) or answer.allowed or answer.never:
             return
         if not _END_EARLY.isdisjoint(request.words):
             return
@@ -120,15 +120,9 @@ class Denials:
                 del self._of_key[key]
 
 
-def _later(decision: Decision, passed: int) -> Decision:
-    """Return the decision so many nanoseconds later."""
-    return replace(
-        decision,
-        retry_after_ms=_left(decision.retry_after_ms, passed),
-        reset_after_ms=_left(decision.reset_after_ms, passed),
-    )
-
-
-def _left(milliseconds: int, passed: int) -> int:
-    """Return what is left, rounded up to a millisecond."""
-    return max(0, -((passed - milliseconds * _MILLISECOND) // _MILLISECOND))
+def _later(denied: Decision, passed: int) -> Decision:
+    """Return the decision so many nanoseconds later. The server's own denials have no more than these fields."""
+    # All times are rounded up to a millisecond.
+    retry = -((passed - denied.retry_after_ms * _MILLISECOND) // _MILLISECOND)
+    reset = -((passed - denied.reset_after_ms * _MILLISECOND) // _MILLISECOND)
+    return Decision(0, denied.limit, denied.remaining, max(0, retry), max(0, reset))
