@@ -506,7 +506,7 @@ async def test_an_asynchronous_generator_that_is_left_gives_it_back(asyncio_limi
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("heartbeat", [False, 0.001])
+@pytest.mark.parametrize("heartbeat", [False, 60])
 def test_the_end_of_an_event_loop_gives_back_what_its_tasks_hold(server: Server, heartbeat: float | bool) -> None:
     limiter = AsyncRateLimiter.from_url(server.url, timeout=20)
 
