@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -168,6 +169,10 @@ def test_a_heartbeat_renews_as_long_as_it_is_held(limiter: Any, server: Server, 
         first = expiry(server, KEY)
         eventually(lambda: expiry(server, KEY) > first)
     assert limiter.info(KEY) is None
+    # It does not sleep on, either.
+    with limiter.lease(KEY, 1, HOUR, heartbeat=600):
+        eventually(lambda: _beats(limiters) == 1)
+    eventually(lambda: _beats(limiters) == 0)
 
 
 def test_a_heartbeat_outlives_the_time_of_the_lease(limiter: Any) -> None:
@@ -348,24 +353,20 @@ def test_a_forked_process_does_not_give_back_what_its_parent_holds(server: Serve
 
 
 @forks
-def test_a_fork_in_the_middle_of_a_renewal_does_not_keep_the_child(start: Any) -> None:
-    server = start(Server)
+def test_a_fork_in_the_middle_of_a_call_does_not_keep_the_child(server: Server) -> None:
     with RateLimiter.from_url(server.url, timeout=20) as limiter, limiter.lease(KEY, 5, HOUR) as lease:
-        with server.paused():
-            renewing = threading.Thread(target=lease.renew)
-            renewing.start()
-            # It has the lock: whoever wants it here waits for it.
-            eventually(lambda: not _is_free(lease))
-            in_a_child(lease.release)
-        renewing.join()
+
+        def goes_on() -> None:
+            lease.release()
+            assert lease.acquire().remaining == 3
+            lease.release()
+
+        # As a thread has it that waits for an answer.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lease._turn._lock.acquire).result()
+            in_a_child(goes_on)
+            thread.submit(lease._turn._lock.release).result()
         assert used(limiter, KEY) == 1
-
-
-def _is_free(lease: Any) -> bool:
-    free: bool = lease._turn._lock.acquire(blocking=False)
-    if free:
-        lease._turn._lock.release()
-    return free
 
 
 def test_a_generator_that_is_left_gives_it_back(server: Server) -> None:
