@@ -64,3 +64,15 @@ fn a_turn_that_passes_unused_moves_nobody_and_no_queue_is_longer_than_the_wait()
     clock.advance_millis(100);
     assert_eq!(client.decide(ask)[..4], [1, 1, 0, 300]);
 }
+
+#[test]
+fn a_turn_that_is_given_back_lets_two_go_on_at_the_last_moment() {
+    let (server, _clock) = Clock::start();
+    let mut client = server.connect();
+    let ask = "RL.GCRA api.example.com 10 1s BURST 1 MAXWAIT 30s";
+    for wait in [0, 100, 200] {
+        assert_eq!(client.decide(ask)[3], wait);
+    }
+    assert_eq!(client.decide("RL.REFUND api.example.com 1")[0], 1);
+    assert_eq!(client.decide(ask)[3], 200);
+}
