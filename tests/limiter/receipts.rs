@@ -677,6 +677,23 @@ fn all_of_the_future_after_a_step_back_has_no_receipt_any_more() {
 }
 
 #[test]
+fn what_had_joined_with_the_future_is_still_honoured_after_a_step_back() {
+    let many = [at_most(100, 60_000)];
+    let mut key = Key::default();
+    let receipts = admit(&mut key, &many, 100);
+    let limiter = key.read::<Windows>(START + 100).unwrap();
+    let log = limiter.algorithm().logs().next().unwrap();
+    let mut joined = log.groups().iter().filter(|group| group.joined);
+    // The newest of this one are in the future then, the others are not.
+    let now = joined.next_back().unwrap().newest.as_micros() - 1;
+    let mut given_back = 0;
+    for receipt in receipts {
+        given_back += key.refund(1, Some(receipt), now).unwrap().granted;
+    }
+    assert_eq!(given_back, now + 1 - START);
+}
+
+#[test]
 fn what_was_charged_has_a_receipt_and_what_was_not_has_none() {
     let minute = rules(&[at_most(2, 60_000)]);
     let now = Timestamp::from_micros(START);
