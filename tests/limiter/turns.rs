@@ -94,6 +94,13 @@ fn a_turn_exactly_as_long_as_the_caller_waits_is_granted() {
     assert_eq!((too_long.granted, too_long.stored), (0, false));
     let granted = key.ask::<Bucket>(&quota, &waiting(1, 1_000), START);
     assert_eq!((granted.granted, granted.retry_after), (1, Some(1_000_000)));
+    // And not if it is a microsecond longer.
+    let mut key = Key::default();
+    key.ask::<Bucket>(&quota, &Request::exact(Units::ONE), START);
+    for (now, granted) in [(START + 999, 0), (START + 1_000, 1)] {
+        let answer = key.ask::<Bucket>(&quota, &waiting(1, 999), now);
+        assert_eq!((answer.granted, answer.stored), (granted, granted == 1));
+    }
     let never = key.ask::<Bucket>(&quota, &waiting(2, 1_000), START);
     assert_eq!((never.granted, never.retry_after), (0, None));
 }
