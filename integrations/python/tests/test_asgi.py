@@ -561,7 +561,7 @@ def test_clients_of_a_real_server_that_hang_up_leave_nothing(server: Server, tmp
 
 @pytest.mark.parametrize("by", ["keyword", "limiter", "URL"])
 async def test_in_observe_mode_nothing_is_refused(by: str, server: Server, limiter: AsyncRateLimiter) -> None:
-    chosen: Any = f"{server.url}?observe=yes&socket_timeout=20" if by == "URL" else limiter
+    chosen: Any = f"{server.url}?observe=yes&socket_timeout=20&socket_connect_timeout=20" if by == "URL" else limiter
     if by == "limiter":
         chosen = limiter.with_observe()
     app = RateLimitMiddleware(hello, "2/h", limiter=chosen, observe=True if by == "keyword" else None)

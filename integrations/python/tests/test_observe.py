@@ -14,7 +14,7 @@ from kinds import PATIENT, Blocking
 from servers import Server
 from test_max_connections import busy
 
-from redis_ratelimit import ArgumentError, ConfigurationError, Decision, RateLimiter, UnavailableError, observe
+from redis_ratelimit import ArgumentError, ConfigurationError, RateLimiter, UnavailableError, observe
 
 KEY = "rl:a"
 LOG = "redis_ratelimit.observe"
@@ -102,13 +102,16 @@ def test_a_look_passes_too(server: Server, limiters: Blocking) -> None:
     assert limiter.would_deny_total == 1
 
 
-def test_what_waits_for_its_turn_goes_on_at_once() -> None:
-    told = Decision(1, 5, 0, 700, 5000)
-    request: Any = type("Asked", (), {"fallback": lambda *_: Decision(1, 5, 4, 0, 0), "keys": (b"k",)})()
-    observer = observe.Observer()
-    passed = observer.let_pass(request, told)
-    assert (passed.granted, passed.retry_after_ms, passed.would_deny) == (1, 0, True)
-    assert observer.total == 1
+def test_what_waits_for_its_turn_goes_on_at_once(server: Server, limiters: Blocking, caplog: Any) -> None:
+    limiter = limiters.from_url(server.url, observe=True)
+    turns = [limiter.wait_turn(KEY, "1/h", max_wait="90m") for _ in range(3)]
+    # Nobody has waited for an hour.
+    assert [(turn.granted, turn.retry_after, turn.would_deny) for turn in turns] == [
+        (1, 0, False),
+        (1, 0, True),
+        (1, 0, True),
+    ]
+    assert limiter.would_deny_total == len(said(caplog)) == 2
 
 
 @pytest.mark.parametrize("policy", ["raise", "open", "closed"])
@@ -139,9 +142,9 @@ def test_it_wins_over_every_policy(policy: Any, start: Any, limiters: Blocking, 
 @pytest.mark.parametrize("policy", ["raise", "open", "closed"])
 def test_nothing_is_refused_if_no_connection_is_free(policy: Any, start: Any, limiters: Blocking, caplog: Any) -> None:
     server = start(Server)
-    limiter = limiters.from_url(
-        server.url, timeout=0.2, socket_timeout=PATIENT, max_connections=1, policy=policy, observe=True
-    )
+    # Short is only the wait for a turn.
+    patient = {"socket_timeout": PATIENT, "socket_connect_timeout": PATIENT}
+    limiter = limiters.from_url(server.url, timeout=0.2, max_connections=1, policy=policy, observe=True, **patient)
     limiter.check(KEY, "100/h")
     with busy(server, limiter):
         answer = limiter.check("rl:b", "100/h")
