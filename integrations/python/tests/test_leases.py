@@ -144,6 +144,19 @@ def test_a_renewal_whose_answer_was_lost_counts_for_itself(start: Any, limiters:
     assert used(patient, KEY) == 1
 
 
+def test_a_denial_that_is_remembered_ends_with_the_lease(server: Server, limiters: Blocking) -> None:
+    limiter = limiters.from_url(server.url, cache_denials=10)
+    with limiter.lease(KEY, 1, HOUR):
+        assert not limiter.check(KEY, (1, HOUR))
+        server.admin.config_resetstat()
+        assert not limiter.check(KEY, (1, HOUR))
+        assert calls(server) == {}
+        # Of leases none is: they may be given back at any time, by anybody.
+        assert not limiter.lease(KEY, 1, HOUR).acquire()
+        assert calls(server) == {"rl.check": 1}
+    assert limiter.check(KEY, (1, HOUR)).allowed
+
+
 def _renewed(lease: Any) -> Any:
     try:
         return lease.renew()

@@ -23,8 +23,8 @@ def limiter(server: Server, limiters: Blocking) -> Any:
 
 def test_each_waits_as_long_as_it_is_told(limiter: Any) -> None:
     began = time.monotonic()
-    turns = [limiter.wait_turn(KEY, (1, 0.1)) for _ in range(4)]
-    # The first at once, the others a tenth of a second after the one before, or later.
+    turns = [limiter.wait_turn(KEY, (2, 0.2)) for _ in range(4)]
+    # The first at once, the others a tenth of a second after the one before, or later: no two at once.
     assert time.monotonic() - began >= 0.3 - 0.001
     assert all(turns)
     assert turns[0].retry_after == 0
