@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -12,13 +13,15 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
+import uvicorn
 from packaging.requirements import Requirement
 from servers import eventually
 
@@ -141,6 +144,30 @@ class AsyncSite(Site):
             # Workers that hang on busy machines live on.
             "--timeout-worker-healthcheck=300",
         ]
+
+
+@contextmanager
+def in_thread(application: Any) -> Iterator[str]:
+    """Serve an application in a thread of this process, which can look at it, and return its URL."""
+    server = uvicorn.Server(uvicorn.Config(application, host="127.0.0.1", port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        eventually(lambda: server.started, seconds=PATIENT, what=f"{application} has started")
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(PATIENT)
+
+
+def loaded(path: Path) -> Any:
+    """Load a file of an example as a module."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def at_once(number: int, ask: Callable[[int], T]) -> list[T]:

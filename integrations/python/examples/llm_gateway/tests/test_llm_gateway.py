@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import re
@@ -19,9 +18,8 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from servers import Cluster, Server, eventually
-from serving import PATIENT, AsyncSite, Site, at_once, unmet_requirements
+from serving import PATIENT, AsyncSite, Site, at_once, in_thread, loaded, unmet_requirements
 
 import redis_ratelimit
 
@@ -39,30 +37,7 @@ SETTINGS = {
 }
 
 
-def _load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"llm_gateway_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-upstream = _load("upstream")
-
-
-@contextmanager
-def running(app: Any) -> Iterator[str]:
-    """Serve an application in a thread, and return its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="critical"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        eventually(lambda: server.started, seconds=PATIENT)
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/v1"
-    finally:
-        server.should_exit = True
-        thread.join(PATIENT)
+upstream = loaded(FOLDER / "upstream.py")
 
 
 @dataclass
@@ -121,11 +96,11 @@ def gateway(redis_url: str, tmp_path: Path, *, workers: int = 1, admin: str = ""
     rows = [dict(zip(("team", "user", "name"), caller.split("/"), strict=True)) for caller in CALLERS]
     keys.write_text(json.dumps([{"key": f"sk-{caller}", **row} for caller, row in zip(CALLERS, rows, strict=True)]))
     found = upstream.Upstream()
-    with running(upstream.create_app(found)) as url:
+    with in_thread(upstream.create_app(found)) as url:
         environment = {
             **SETTINGS,
             "REDIS_URL": redis_url + PATIENCE,
-            "UPSTREAM_URL": url,
+            "UPSTREAM_URL": f"{url}/v1",
             "UPSTREAM_KEY": "sk-upstream",
             "KEYS": str(keys),
             **settings,
