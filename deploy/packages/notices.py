@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Writes the notices of what is linked into the library: each crate, with the text of its licence that it brings.
 
-usage: deploy/packages/notices.py >THIRD-PARTY-NOTICES
+usage: deploy/packages/notices.py [ZIG] >THIRD-PARTY-NOTICES
+
+ZIG is the folder of zig, if that links the library: it adds libraries of its own.
 """
 
 import json
@@ -20,6 +22,12 @@ HEADER = """\
 The library of redis-ratelimit contains the following crates, under these licences. Rust's standard library, which it
 contains, too, has its notices in RUST-STANDARD-LIBRARY.html.
 """
+
+# What zig adds, and where its licence is in zig's folder.
+OF_ZIG = {
+    "compiler-rt of Zig, MIT, https://ziglang.org": "LICENSE",
+    "libunwind of LLVM, Apache-2.0 WITH LLVM-exception, https://llvm.org": "lib/libunwind/LICENSE.TXT",
+}
 
 
 def cargo(*arguments):
@@ -53,6 +61,11 @@ def texts(package):
     return chosen, list(found)
 
 
+def section(title, notices):
+    """Show the notices of one part."""
+    return "\n\n".join([f"{'-' * 100}\n{title}", *notices]) + "\n"
+
+
 def main():
     """Write all notices."""
     crates = linked()
@@ -72,7 +85,10 @@ def main():
         if not notices:
             sys.exit(f"{package['name']} brings no text of its licence, {chosen}.")
         title = f"{package['name']} {package['version']}, {chosen}, {package['repository'] or 'crates.io'}"
-        sections.append("\n\n".join([f"{'-' * 100}\n{title}", *notices]) + "\n")
+        sections.append(section(title, notices))
+    for zig in sys.argv[1:]:
+        for title, licence in OF_ZIG.items():
+            sections.append(section(title, [(Path(zig) / licence).read_text(encoding="utf-8").strip()]))
     sys.stdout.write("\n".join(sections))
 
 
