@@ -240,6 +240,8 @@ async def test_levels_are_one_command(app: FastAPI, server: Server) -> None:
         assert answers[1].headers["RateLimit"].startswith('"ip";r=2;')
     with pytest.raises(ArgumentError, match="exclude"):
         RateLimits(Level("ip", "5/m"), shard="{rl}", atomic=False)
+    with pytest.raises(ArgumentError, match="'in flight' is a lease, which has to be given back"):
+        RateLimits(Level("in flight", "5/30s", lease=True))
 
 
 async def test_levels_in_a_cluster(cluster: Cluster) -> None:

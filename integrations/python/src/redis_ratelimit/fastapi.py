@@ -27,7 +27,15 @@ from .decision import Decision
 from .errors import ArgumentError
 from .keys import client_ip
 from .keys import key as build_key
-from .multilevel import AsyncMultiLevelLimiter, Level, LevelDecision, MultiLevelDecision, Value, http_headers
+from .multilevel import (
+    AsyncMultiLevelLimiter,
+    Level,
+    LevelDecision,
+    MultiLevelDecision,
+    Value,
+    http_headers,
+    refuse_leases,
+)
 from .options import checked_observe
 from .policy import Policy, checked
 from .rates import Duration, Rate, RateLike, checked_burst, checked_windows, milliseconds, rates, units
@@ -241,7 +249,8 @@ class RateLimits(_Dependency):
             return AsyncMultiLevelLimiter(limiter, levels, scope=scope, shard=shard, atomic=atomic, prefix=prefix)
 
         self._scope = scope
-        # Refuses now what does not go together.
+        # Refuses now what does not go together, and what has to be given back.
+        refuse_leases(levels)
         self.levels: tuple[Level, ...] = levels_on(None).levels
         self._levels_on = levels_on
         self._made: tuple[AsyncRateLimiter, AsyncMultiLevelLimiter] | None = None

@@ -199,6 +199,13 @@ class MultiLevelDecision:
         return self.allowed
 
 
+def refuse_leases(levels: Iterable[Level]) -> None:
+    """Raise `ArgumentError` if a level is a lease, which nobody would give back."""
+    for level in levels:
+        if level.lease:
+            raise ArgumentError(f"level {level.name!r} is a lease, which has to be given back: use reserve()")
+
+
 def binding(rows: Sequence[LevelDecision]) -> LevelDecision | None:
     """Return the row that counts, see `MultiLevelDecision.binding`; None of none."""
     if not rows:
@@ -343,9 +350,7 @@ class _MultiLevel(Generic[L]):
         return chosen
 
     async def _check(self, subject: Any, cost: int) -> MultiLevelDecision:
-        for level in self.levels:
-            if level.lease:
-                raise ArgumentError(f"level {level.name!r} is a lease, which has to be given back: use reserve()")
+        refuse_leases(self.levels)
         chosen = await self._choose(subject)
         if not chosen or cost == 0:
             return MultiLevelDecision(())
