@@ -71,9 +71,10 @@ record() {
 }
 
 # rust_tests ARGUMENT...: runs tests in Rust, and puts the results into $results. With cargo-nextest, if it is installed:
-# it runs the tests of all programs in parallel. Else with cargo, which runs one program after the other.
+# it runs the tests of all programs in parallel. Else with cargo, which runs one program after the other. Two at the same
+# time need two profiles of nextest (NEXTEST_PROFILE), for each writes its results to one place.
 rust_tests() {
-    local status=0 junit=${CARGO_TARGET_DIR:-target}/nextest/default/junit.xml
+    local status=0 junit=${CARGO_TARGET_DIR:-target}/nextest/${NEXTEST_PROFILE:-default}/junit.xml
     if cargo nextest --version >/dev/null 2>&1; then
         rm -f "$junit"
         # They wait for servers more than they compute.
