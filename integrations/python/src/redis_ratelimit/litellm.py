@@ -210,7 +210,7 @@ class ProxyLimits(CustomLogger):  # type: ignore[misc]
         held = self._unsettled(request_data)
         if held is None:
             return
-        if not held.sent:
+        if not held.sent and isinstance(original_exception, HTTPException):
             await held.cancel()
         elif _is_refusal(original_exception):
             await held.settle(_used(request_data.get("combined_usage_object")) or 0)
