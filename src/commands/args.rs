@@ -91,10 +91,13 @@ pub(super) fn window(argument: &[u8]) -> Option<Window> {
 /// A positive integer as core commands accept it: digits, the first of them not a zero.
 pub(super) fn integer(argument: &[u8]) -> Option<u64> {
     match argument {
-        [b'1'..=b'9', ..] => argument.iter().try_fold(0_u64, |value, byte| {
-            let digit = byte.is_ascii_digit().then(|| byte & 0x0f)?;
-            value.checked_mul(10)?.checked_add(u64::from(digit))
-        }),
+        [first @ b'1'..=b'9', rest @ ..] => {
+            let digit = |byte: u8| u64::from(byte & 0x0f);
+            rest.iter().try_fold(digit(*first), |value, byte| {
+                let digit = byte.is_ascii_digit().then(|| digit(*byte))?;
+                value.checked_mul(10)?.checked_add(digit)
+            })
+        }
         _ => None,
     }
 }

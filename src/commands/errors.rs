@@ -2,6 +2,7 @@
 //! client sent.
 
 use super::mcheck::MAX_KEYS as MAX_KEYS_OF_ONE_CALL;
+use super::reset::MAX_KEYS as MAX_KEYS_OF_A_RESET;
 use crate::limiter::{
     AlgorithmKind, DecodeError, MAX_WINDOWS, QuotaError, RulesError, Units, VERSION, Window,
 };
@@ -14,6 +15,7 @@ const _: () = {
     assert!(Window::MAX_MILLIS == 315_360_000 * 1_000, "10 years");
     assert!(MAX_WINDOWS == 8);
     assert!(MAX_KEYS_OF_ONE_CALL == 128);
+    assert!(MAX_KEYS_OF_A_RESET == 1_024);
     assert!(MAX_KEYS == 1_000);
     assert!(VERSION == 2);
 };
@@ -52,6 +54,8 @@ pub(super) const INVALID_NUMKEYS: Error =
     Error::Argument(c"ERR numkeys must be an integer from 1 to 128");
 pub(super) const DUPLICATE_KEY: Error =
     Error::Argument(c"ERR key must differ from the other keys named");
+pub(super) const TOO_MANY_KEYS: Error =
+    Error::Argument(c"ERR key must be named at most 1024 times");
 pub(super) const INVALID_COUNT: Error =
     Error::Argument(c"ERR count must be an integer from 1 to 1000");
 pub(super) const INVALID_DB: Error =

@@ -178,6 +178,7 @@ def test_a_client_that_is_used_as_it_is(as_it_is: Any, server: Server) -> None:
         ("refund", ("a", 1), {"receipt": 0}, "receipt must be the receipt"),
         ("refund", ("a", 1), {"receipt": 1 << 63}, "receipt must be the receipt"),
         ("reset", (), {}, "at least one key"),
+        ("reset", tuple(map(str, range(1_025))), {}, "at most 1024 keys"),
         ("top", (0,), {}, "count must be"),
         ("top", (1001,), {}, "count must be an integer from 1 to 1000"),
         ("top", (1,), {"database": -1}, "database must be"),

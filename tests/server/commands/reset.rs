@@ -65,3 +65,25 @@ fn subscribers_hear_of_it_as_of_any_deletion() {
         "a"
     );
 }
+
+#[test]
+fn at_most_1024_keys_are_forgotten_in_one_call() {
+    let server = Server::start();
+    let mut client = server.connect();
+    let mut keys: Vec<String> = (0..1_024).map(|n| format!("k{n}")).collect();
+    for key in &keys {
+        client.decide(&format!("RL.CHECK {key} 1 1h"));
+    }
+    keys.push("k0".into());
+    assert_eq!(
+        client.refused(&format!("RL.RESET {}", keys.join(" "))),
+        "ERR key must be named at most 1024 times"
+    );
+    assert_eq!(client.ask("DBSIZE"), Value::Int(1_024));
+    keys.pop();
+    assert_eq!(
+        client.ask(&format!("RL.RESET {}", keys.join(" "))),
+        Value::Int(1_024)
+    );
+    assert_eq!(client.ask("DBSIZE"), Value::Int(0));
+}

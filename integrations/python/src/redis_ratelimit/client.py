@@ -257,7 +257,7 @@ class RateLimiter(Limiter):
         return run(self._wait_turn(request, called, time.sleep))
 
     def reset(self, *keys: Key) -> int:
-        """Forget limiters, and the blocks on them (``RL.RESET``). Returns how many there were.
+        """Forget limiters, at most 1,024, and the blocks on them (``RL.RESET``). Returns how many there were.
 
         >>> limiter.check("user:eve", "1/m").remaining, limiter.reset("user:eve"), limiter.info("user:eve")
         (0, 1, None)

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 MAX_TOP = 1000
 """How many keys RL.TOP tells at most."""
+MAX_RESET = 1024
+"""How many keys RL.RESET takes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +177,8 @@ def reset(given: Iterable[Key]) -> Request[int]:
     keys = tuple(_bytes(key) for key in given)
     if not keys:
         raise ArgumentError("reset needs at least one key")
+    if len(keys) > MAX_RESET:
+        raise ArgumentError(f"reset takes at most {MAX_RESET} keys, not {len(keys)}")
     return Request(("RL.RESET", *keys), keys, lambda replies: _integer(replies[0]), None)
 
 
