@@ -79,7 +79,7 @@ fn builds() -> String {
 }
 
 /// Whether a workload is about a command of the module's. The server's own are there to compare with: if its tables,
-/// hashed with another seed each time, have one more key in a chain, a PING takes 3 % more.
+/// hashed with another seed in another build, have one more key in a chain, a PING takes 3 % more.
 fn is_ours(name: &str) -> bool {
     name.contains("RL.") || name.contains("CL.")
 }

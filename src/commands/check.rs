@@ -60,7 +60,7 @@ impl Command for Check {
             rules.add(arguments.rule()?)?;
         }
         let options = Options::parse(&mut arguments, OptionsOf::Check)?;
-        let request = options.request();
+        let request = options.request;
         match options.receipt {
             None => decide::<Windows>(call, Self::COUNTERS, &rules, &request),
             Some(receipt) => decide_with_receipt(call, Self::COUNTERS, &rules, &request, receipt),

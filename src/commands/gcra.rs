@@ -56,7 +56,7 @@ impl Command for Gcra {
         let rule = arguments.rule()?;
         let options = Options::parse(&mut arguments, OptionsOf::Gcra)?;
         let quota = Quota::new(rule.limit, rule.window, options.burst.unwrap_or(rule.limit))?;
-        let request = options.request();
+        let request = options.request;
         decide::<Bucket>(call, Self::COUNTERS, &quota, &request)
     }
 }

@@ -165,7 +165,7 @@ impl Asked<'_> {
 
 /// What the key at `place` is asked, and what it is charged.
 fn request(call: &Call<'_>, options: &Options, place: usize) -> Result<(Request, u64), Error> {
-    let request = options.request();
+    let request = options.request;
     let Some(first) = options.costs_at else {
         return Ok((request, request.cost.get()));
     };

@@ -5,23 +5,49 @@ use super::errors::{
     INVALID_BLOCK, INVALID_BURST, INVALID_COST, INVALID_COSTS, INVALID_KEEP, INVALID_MAX_WAIT,
     INVALID_RECEIPT, INVALID_UP_TO, SYNTAX, UP_TO_BELOW_BLOCK,
 };
-use crate::limiter::{Mode, Request, Timestamp, Units, Window};
+use crate::limiter::{Mode, Request, Timestamp, Units};
 use crate::server::Error;
 
 /// The options that were given.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Options {
-    cost: Option<Units>,
+    /// What the request asks for.
+    pub(super) request: Request,
     /// `COSTS`: the argument that is the first of them.
     pub(super) costs_at: Option<usize>,
     /// `BURST`.
     pub(super) burst: Option<Units>,
-    mode: Option<Mode>,
-    keep: Option<u64>,
-    block: Option<Window>,
-    block_up_to: Option<Window>,
     /// `RECEIPT` or `RENEW`.
     pub(super) receipt: Option<Receipt>,
+    given: Given,
+}
+
+/// A set of options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Given(u8);
+
+impl Given {
+    const COST: Self = Self(1);
+    const COSTS: Self = Self(1 << 1);
+    const BURST: Self = Self(1 << 2);
+    const KEEP: Self = Self(1 << 3);
+    const MODE: Self = Self(1 << 4);
+    const BLOCK: Self = Self(1 << 5);
+    const UP_TO: Self = Self(1 << 6);
+    const RECEIPT: Self = Self(1 << 7);
+
+    const fn has(self, option: Self) -> bool {
+        self.0 & option.0 != 0
+    }
+
+    /// Adds one, which must not be there.
+    fn add(&mut self, option: Self) -> Result<(), Error> {
+        if self.has(option) {
+            return Err(SYNTAX);
+        }
+        self.0 |= option.0;
+        Ok(())
+    }
 }
 
 /// What a request says about receipts.
@@ -49,84 +75,101 @@ pub(super) enum OptionsOf {
 impl Options {
     /// Reads what is left of the arguments.
     pub(super) fn parse(arguments: &mut Arguments<'_>, of: OptionsOf) -> Result<Self, Error> {
-        let mut options = Self::default();
+        let mut options = Self {
+            request: Request::exact(Units::ONE),
+            costs_at: None,
+            burst: None,
+            receipt: None,
+            given: Given(0),
+        };
         while let Some(word) = arguments.next() {
-            options.read(word, arguments, of)?;
+            let option = options.read(word, arguments, of)?;
+            options.given.add(option)?;
         }
-        options.check()?;
+        if options.given != Given(0) {
+            options.check()?;
+        }
         Ok(options)
     }
 
+    /// Reads one option, and what it takes; returns which one it is.
     fn read(
         &mut self,
         word: &[u8],
         arguments: &mut Arguments<'_>,
         of: OptionsOf,
-    ) -> Result<(), Error> {
+    ) -> Result<Given, Error> {
         use OptionsOf::{Check, Gcra, Mcheck, Peek};
         let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        let request = &mut self.request;
         if is(b"cost") {
-            return set(&mut self.cost, value(arguments, units, INVALID_COST)?);
+            request.cost = value(arguments, units, INVALID_COST)?;
+            return Ok(Given::COST);
         }
-        match of {
-            Check | Gcra if is(b"keep") => set(
-                &mut self.keep,
-                value(arguments, units_or_zero, INVALID_KEEP)?,
-            ),
-            Check | Gcra if is(b"atmost") => set(&mut self.mode, Mode::AtMost),
-            Check | Gcra | Mcheck(_) if is(b"force") => set(&mut self.mode, Mode::Force),
+        Ok(match of {
+            Check | Gcra if is(b"keep") => {
+                request.keep = value(arguments, units_or_zero, INVALID_KEEP)?;
+                Given::KEEP
+            }
+            Check | Gcra if is(b"atmost") => {
+                request.mode = Mode::AtMost;
+                Given::MODE
+            }
+            Check | Gcra | Mcheck(_) if is(b"force") => {
+                request.mode = Mode::Force;
+                Given::MODE
+            }
             Check | Gcra if is(b"block") => {
-                set(&mut self.block, value(arguments, window, INVALID_BLOCK)?)
+                request.block = Some(value(arguments, window, INVALID_BLOCK)?);
+                Given::BLOCK
             }
             Check | Gcra if is(b"upto") => {
-                let up_to = value(arguments, window, INVALID_UP_TO)?;
-                set(&mut self.block_up_to, up_to)
+                request.block_up_to = Some(value(arguments, window, INVALID_UP_TO)?);
+                Given::UP_TO
             }
-            Gcra if is(b"burst") => set(&mut self.burst, value(arguments, units, INVALID_BURST)?),
+            Gcra if is(b"burst") => {
+                self.burst = Some(value(arguments, units, INVALID_BURST)?);
+                Given::BURST
+            }
             Gcra if is(b"maxwait") => {
-                let max = value(arguments, window, INVALID_MAX_WAIT)?;
-                set(&mut self.mode, Mode::Wait(max))
+                request.mode = Mode::Wait(value(arguments, window, INVALID_MAX_WAIT)?);
+                Given::MODE
             }
-            Check | Mcheck(_) if is(b"receipt") => set(&mut self.receipt, Receipt::Wanted),
+            Check | Mcheck(_) if is(b"receipt") => {
+                self.receipt = Some(Receipt::Wanted);
+                Given::RECEIPT
+            }
             Check if is(b"renew") => {
                 let receipt = value(arguments, receipt, INVALID_RECEIPT)?;
-                set(&mut self.receipt, Receipt::Renew(receipt))
+                self.receipt = Some(Receipt::Renew(receipt));
+                Given::RECEIPT
             }
             Mcheck(keys) if is(b"costs") => {
-                set(&mut self.costs_at, arguments.position())?;
-                costs(arguments, keys)
+                self.costs_at = Some(arguments.position());
+                costs(arguments, keys)?;
+                Given::COSTS
             }
-            Peek | Check | Gcra | Mcheck(_) => Err(SYNTAX),
-        }
+            Peek | Check | Gcra | Mcheck(_) => return Err(SYNTAX),
+        })
     }
 
     /// Refuses options that exclude each other.
     fn check(&self) -> Result<(), Error> {
+        let given = |option| self.given.has(option);
         // A forced request is never denied, so it could never start a block; and it leaves nothing to others, as does one
         // that is granted before there is room.
-        let forced = self.mode == Some(Mode::Force);
-        let waits = matches!(self.mode, Some(Mode::Wait(_)));
-        if forced && self.block.is_some()
-            || (forced || waits) && self.keep.is_some()
-            || self.cost.is_some() && self.costs_at.is_some()
+        let forced = self.request.mode == Mode::Force;
+        let waits = matches!(self.request.mode, Mode::Wait(_));
+        if forced && given(Given::BLOCK)
+            || (forced || waits) && given(Given::KEEP)
+            || given(Given::COST) && given(Given::COSTS)
+            || given(Given::UP_TO) && !given(Given::BLOCK)
         {
             return Err(SYNTAX);
         }
-        match (self.block, self.block_up_to) {
-            (None, Some(_)) => Err(SYNTAX),
+        match (self.request.block, self.request.block_up_to) {
             (Some(block), Some(up_to)) if up_to < block => Err(UP_TO_BELOW_BLOCK),
             _ => Ok(()),
-        }
-    }
-
-    /// What the request asks for.
-    pub(super) fn request(&self) -> Request {
-        Request {
-            cost: self.cost.unwrap_or(Units::ONE),
-            mode: self.mode.unwrap_or(Mode::Exact),
-            keep: self.keep.unwrap_or(0),
-            block: self.block,
-            block_up_to: self.block_up_to,
         }
     }
 }
@@ -154,12 +197,5 @@ fn costs(arguments: &mut Arguments<'_>, keys: usize) -> Result<(), Error> {
         Ok(())
     } else {
         Err(INVALID_COSTS)
-    }
-}
-
-fn set<T>(option: &mut Option<T>, value: T) -> Result<(), Error> {
-    match option.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(SYNTAX),
     }
 }

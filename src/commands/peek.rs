@@ -32,7 +32,7 @@ impl Command for Peek {
 
     fn run(call: &Call<'_>) -> Result<(), Error> {
         let cost = Options::parse(&mut Arguments::from(call, 2), OptionsOf::Peek)?
-            .request()
+            .request
             .cost;
         let key = Key::read(call, 1)?;
         let now = call.now();

@@ -85,6 +85,7 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
     }
 
     /// How many units of `request` all of them have room for, now or as soon as the request would wait.
+    #[inline(always)]
     pub(super) fn grantable(&self, request: &Request, now: Timestamp) -> u64 {
         let cost = request.cost.get();
         let granted = match request.mode {

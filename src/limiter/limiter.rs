@@ -1,8 +1,8 @@
 //! One key's limiter at one time: what it decides, and what becomes of the key.
 
 use super::{
-    Algorithm, Blocks, Decision, Duration, Mode, NonEmpty, Outcome, Request, RetryAfter, Timestamp,
-    Units, Write,
+    Algorithm, Blocks, Decision, Duration, Mode, NonEmpty, Outcome, Request, Timestamp, Units,
+    Write,
 };
 
 /// One key's limiter at one time.
@@ -57,9 +57,11 @@ impl<A: Algorithm> Limiter<A> {
         }
     }
 
-    /// Moves the limiter on to now from `written`, the time at which it was stored like this.
-    pub(super) fn resume(&mut self, blocks: Blocks, written: Timestamp) {
-        self.blocks = blocks.after(self.now.duration_since(written));
+    /// Moves the limiter on to now from `written`, the time at which it was stored like this, perhaps with blocks.
+    pub(super) fn resume(&mut self, has_blocks: bool, written: Timestamp) {
+        if has_blocks {
+            self.blocks = self.blocks.after(self.now.duration_since(written));
+        }
         self.differs = self.now < written;
         self.algorithm.advance(written, self.now);
     }
@@ -70,7 +72,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// Decides a request: a grant is charged, a denial may start a block.
-    #[inline]
+    #[inline(always)]
     pub fn decide(&mut self, request: &Request) -> Outcome {
         match self.grantable(request) {
             0 => self.deny(request),
@@ -78,15 +80,26 @@ impl<A: Algorithm> Limiter<A> {
         }
     }
 
+    #[inline(always)]
     fn grant(&mut self, request: &Request, units: u64) -> Outcome {
-        let wait = match request.mode {
-            Mode::Wait(_) => self.active().retry_after(request, self.now),
-            Mode::Exact | Mode::AtMost | Mode::Force => RetryAfter::NOW,
-        };
+        if matches!(request.mode, Mode::Wait(_)) {
+            return self.grant_turn(request, units);
+        }
+        self.algorithm.charge(units, request.mode, self.now);
+        Outcome {
+            decision: self.decision_for(request, units),
+            write: Write::Store,
+        }
+    }
+
+    /// Grants what may have to wait for its turn, and tells for how long.
+    #[cold]
+    fn grant_turn(&mut self, request: &Request, units: u64) -> Outcome {
+        let retry_after = self.active().retry_after(request, self.now);
         self.algorithm.charge(units, request.mode, self.now);
         Outcome {
             decision: Decision {
-                retry_after: wait,
+                retry_after,
                 ..self.decision_for(request, units)
             },
             write: Write::Store,
@@ -168,6 +181,7 @@ impl<A: Algorithm> Limiter<A> {
     }
 
     /// How many units of `request` can be granted. A block that still lasts leaves room for nothing, whatever the mode.
+    #[inline(always)]
     fn grantable(&self, request: &Request) -> u64 {
         if self.blocks.is_blocked() {
             0
@@ -234,7 +248,11 @@ impl<A: Algorithm> Limiter<A> {
         self.blocks.in_a_row
     }
 
-    pub(super) const fn blocks(&self) -> Blocks {
-        self.blocks
+    pub(super) const fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    pub(super) const fn blocks_mut(&mut self) -> &mut Blocks {
+        &mut self.blocks
     }
 }

@@ -39,8 +39,6 @@ pub struct Group {
     pub newest: Timestamp,
     /// How many they are; at least one.
     pub units: u64,
-    /// Whether groups of other times have joined with it, so that it may hold units admitted before `newest`.
-    pub joined: bool,
 }
 
 /// The groups of a log, oldest first, each at another time. There is one more than are kept while two are about to join.
@@ -51,6 +49,9 @@ pub(super) type Groups = ArrayVec<Group, { MAX_GROUPS + 1 }>;
 pub struct WindowLog {
     rule: Rule,
     groups: Groups,
+    /// A bit for each group, the lowest for the oldest: whether groups of other times have joined with it, so that it may
+    /// hold units admitted before `newest`.
+    joined: u64,
     /// The units of all groups together.
     used: u64,
 }
@@ -63,6 +64,7 @@ impl WindowLog {
         Self {
             rule,
             groups: Groups::new_const(),
+            joined: 0,
             used: 0,
         }
     }
@@ -71,6 +73,7 @@ impl WindowLog {
     pub(super) fn reset_to(&mut self, rule: Rule) {
         self.rule = rule;
         self.groups.clear();
+        self.joined = 0;
         self.used = 0;
     }
 
@@ -114,9 +117,16 @@ impl WindowLog {
         &self.groups
     }
 
-    /// The groups, as they are being read.
-    pub(super) fn groups_mut(&mut self) -> &mut [Group] {
-        &mut self.groups
+    /// A bit for each group, the lowest for the oldest: whether groups of other times have joined with it.
+    #[must_use]
+    pub const fn joined(&self) -> u64 {
+        self.joined
+    }
+
+    /// Sets these bits of a log that was restored. `None` if there are more than groups.
+    pub(super) fn restore_joined(&mut self, joined: u64) -> Option<()> {
+        self.joined = joined;
+        (joined >> self.groups.len() == 0).then_some(())
     }
 
     /// Lets the time be `now`: what has left the window is forgotten, and what was admitted in the future (the clock
@@ -124,18 +134,18 @@ impl WindowLog {
     pub(super) fn advance(&mut self, now: Timestamp) {
         self.expire(now);
         let mut future = 0_u64;
-        let mut joined = false;
         while let Some(group) = self.groups.last().filter(|group| group.newest > now) {
             future = future.saturating_add(group.units);
-            joined |= group.joined;
             self.groups.pop();
         }
         if future > 0 {
             self.used = self.used.saturating_sub(future);
-            self.admit(future, now);
             // Their receipts are of times after now, and are no longer found; those of older units that had joined are.
-            if let Some(last) = self.groups.last_mut() {
-                last.joined |= joined;
+            let moved = self.joined >> self.groups.len();
+            self.joined &= bit(self.groups.len()).wrapping_sub(1);
+            self.admit(future, now);
+            if moved != 0 {
+                self.joined |= bit(self.groups.len().saturating_sub(1));
             }
         }
     }
@@ -150,6 +160,7 @@ impl WindowLog {
             for group in self.groups.drain(..gone) {
                 self.used = self.used.saturating_sub(group.units);
             }
+            self.joined >>= gone;
         }
     }
 
@@ -166,11 +177,7 @@ impl WindowLog {
         match self.groups.last_mut() {
             Some(last) if last.newest == now => last.units = last.units.saturating_add(units),
             _ => {
-                let kept = self.groups.try_push(Group {
-                    newest: now,
-                    units,
-                    joined: false,
-                });
+                let kept = self.groups.try_push(Group { newest: now, units });
                 debug_assert!(kept.is_ok(), "two join before there are more");
             }
         }
@@ -209,7 +216,7 @@ impl WindowLog {
             && let Some(newer) = self.groups.get_mut(at)
         {
             newer.units = newer.units.saturating_add(older.units);
-            newer.joined = true;
+            self.joined = without_bit(self.joined, at) | bit(at);
         }
     }
 
@@ -231,6 +238,7 @@ impl WindowLog {
                 break;
             }
             self.groups.pop();
+            self.joined &= bit(self.groups.len()).wrapping_sub(1);
         }
         let refunded = units.saturating_sub(missing);
         self.used = self.used.saturating_sub(refunded);
@@ -250,10 +258,11 @@ impl WindowLog {
             .iter()
             .take_while(|group| group.newest < receipt)
             .count();
+        let joined = self.joined & bit(at) != 0;
         let Some(group) = self
             .groups
             .get_mut(at)
-            .filter(|group| group.joined || group.newest == receipt)
+            .filter(|group| joined || group.newest == receipt)
         else {
             return 0;
         };
@@ -261,6 +270,7 @@ impl WindowLog {
         group.units = group.units.saturating_sub(refunded);
         if group.units == 0 {
             self.groups.pop_at(at);
+            self.joined = without_bit(self.joined, at);
         }
         self.used = self.used.saturating_sub(refunded);
         refunded
@@ -280,6 +290,18 @@ impl WindowLog {
         }
         Duration::ZERO
     }
+}
+
+/// The bit of the group at a place.
+const fn bit(place: usize) -> u64 {
+    // No overflow: there are fewer groups than bits.
+    1_u64.wrapping_shl(place as u32)
+}
+
+/// `bits` after the group at `place` has been taken out: those of later groups come down.
+const fn without_bit(bits: u64, place: usize) -> u64 {
+    let before = bit(place).wrapping_sub(1);
+    bits & before | bits >> 1 & !before
 }
 
 impl Limit for WindowLog {

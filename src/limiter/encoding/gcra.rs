@@ -16,7 +16,7 @@ impl Encoding for Bucket {
         false
     }
 
-    fn encode_body(&self, out: &mut Encoded) {
+    fn encode_body(&self, _joined: bool, out: &mut Encoded) {
         let quota = self.quota();
         put_varint(out, quota.limit().get());
         put_varint(out, quota.window().as_millis());

@@ -87,14 +87,13 @@ pub struct Header {
     flags: HeaderFlags,
     more: MoreFlags,
     pub(super) written: Timestamp,
-    pub(super) blocks: Blocks,
 }
 
 impl Header {
     pub(super) fn new(
         algorithm: AlgorithmKind,
         written: Timestamp,
-        blocks: Blocks,
+        blocks: &Blocks,
         stored: usize,
         active: usize,
         joined: bool,
@@ -103,13 +102,15 @@ impl Header {
             flags: HeaderFlags::new(algorithm, blocks.is_blocked(), stored, active),
             more: MoreFlags::new(blocks.in_a_row > 0, joined),
             written,
-            blocks,
         }
     }
 
-    /// The header that `bytes` begin with, and what follows it.
+    /// The header that `bytes` begin with, and what follows it. The blocks, of which most have none, are put into `blocks`.
     #[inline]
-    pub(super) fn decode(bytes: &[u8]) -> Result<(Self, Reader<'_>), DecodeError> {
+    pub(super) fn decode<'a>(
+        bytes: &'a [u8],
+        blocks: &mut Blocks,
+    ) -> Result<(Self, Reader<'a>), DecodeError> {
         let (version, flags) = match bytes.first_chunk::<START>() {
             Some(&[a, b, version @ PLAIN..=EXTENDED, flags]) if [a, b] == MAGIC => {
                 (version, HeaderFlags(flags))
@@ -120,51 +121,39 @@ impl Header {
             _ => return Err(DecodeError::NotALimiter),
         };
         let mut reader = Reader::from(bytes, START);
-        let header = Self::read(version, flags, &mut reader).ok_or(DecodeError::NotALimiter)?;
+        let header =
+            Self::read(version, flags, &mut reader, blocks).ok_or(DecodeError::NotALimiter)?;
         Ok((header, reader))
     }
 
-    fn read(version: u8, flags: HeaderFlags, reader: &mut Reader<'_>) -> Option<Self> {
+    #[inline]
+    fn read(
+        version: u8,
+        flags: HeaderFlags,
+        reader: &mut Reader<'_>,
+        blocks: &mut Blocks,
+    ) -> Option<Self> {
         let written = Timestamp::from_micros(reader.integer(TIME)?);
-        let more = if version == PLAIN {
-            MoreFlags(0)
-        } else {
-            const KNOWN: u8 = MoreFlags::IN_A_ROW | MoreFlags::JOINED;
-            MoreFlags(reader.byte().filter(|more| matches!(more, 1..=KNOWN))?)
-        };
-        let mut blocks = Blocks::NONE;
-        if flags.is_blocked() {
-            blocks.left = duration(reader, Window::MAX.as_duration())?;
-        }
-        if more.has(MoreFlags::IN_A_ROW) {
-            let longest = Window::MAX.as_duration();
-            blocks.remembered = duration(reader, longest.saturating_add(longest))?;
-            let in_a_row = u32::try_from(reader.integer(IN_A_ROW)?).ok()?;
-            blocks.in_a_row = (in_a_row > 0).then_some(in_a_row)?;
-        }
-        Some(Self {
+        let mut header = Self {
             flags,
-            more,
+            more: MoreFlags(0),
             written,
-            blocks,
-        })
+        };
+        if version == EXTENDED || flags.is_blocked() {
+            header.more = read_more(version, flags, reader, blocks)?;
+        }
+        Some(header)
     }
 
-    pub(super) fn encode(&self, out: &mut Encoded) {
+    #[inline(always)]
+    pub(super) fn encode(&self, blocks: &Blocks, out: &mut Encoded) {
         let [r, l] = MAGIC;
         let version = if self.more.0 == 0 { PLAIN } else { EXTENDED };
         let start = u32::from_le_bytes([r, l, version, self.flags.0]);
         put_integer(out, start.into(), START);
         put_integer(out, self.written.as_micros(), TIME);
-        if version == EXTENDED {
-            put_byte(out, self.more.0);
-        }
-        if self.blocks.is_blocked() {
-            put_integer(out, self.blocks.left.as_micros(), TIME);
-        }
-        if self.blocks.in_a_row > 0 {
-            put_integer(out, self.blocks.remembered.as_micros(), TIME);
-            put_integer(out, self.blocks.in_a_row.into(), IN_A_ROW);
+        if version == EXTENDED || self.flags.is_blocked() {
+            put_more(self.more, blocks, out);
         }
     }
 
@@ -190,6 +179,46 @@ impl Header {
     /// How many of them are active.
     pub(super) fn active(&self) -> usize {
         self.flags.active()
+    }
+}
+
+/// Reads what only some states have.
+#[cold]
+fn read_more(
+    version: u8,
+    flags: HeaderFlags,
+    reader: &mut Reader<'_>,
+    blocks: &mut Blocks,
+) -> Option<MoreFlags> {
+    const KNOWN: u8 = MoreFlags::IN_A_ROW | MoreFlags::JOINED;
+    let longest = Window::MAX.as_duration();
+    let mut more = MoreFlags(0);
+    if version == EXTENDED {
+        more = MoreFlags(reader.byte().filter(|more| matches!(more, 1..=KNOWN))?);
+    }
+    if flags.is_blocked() {
+        blocks.left = duration(reader, longest)?;
+    }
+    if more.has(MoreFlags::IN_A_ROW) {
+        blocks.remembered = duration(reader, longest.saturating_add(longest))?;
+        let in_a_row = u32::try_from(reader.integer(IN_A_ROW)?).ok()?;
+        blocks.in_a_row = (in_a_row > 0).then_some(in_a_row)?;
+    }
+    Some(more)
+}
+
+/// Appends what only some states have.
+#[cold]
+fn put_more(more: MoreFlags, blocks: &Blocks, out: &mut Encoded) {
+    if more.0 != 0 {
+        put_byte(out, more.0);
+    }
+    if blocks.is_blocked() {
+        put_integer(out, blocks.left.as_micros(), TIME);
+    }
+    if blocks.in_a_row > 0 {
+        put_integer(out, blocks.remembered.as_micros(), TIME);
+        put_integer(out, blocks.in_a_row.into(), IN_A_ROW);
     }
 }
 

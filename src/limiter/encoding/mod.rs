@@ -25,7 +25,7 @@ use bytes::{Reader, SLACK};
 use header::Header;
 
 use super::{
-    Algorithm, AlgorithmKind, Bucket, Limiter, MAX_GROUPS, MAX_WINDOWS, Timestamp, Windows,
+    Algorithm, AlgorithmKind, Blocks, Bucket, Limiter, MAX_GROUPS, MAX_WINDOWS, Timestamp, Windows,
 };
 
 /// The newest version of the layout that this release reads and writes.
@@ -63,8 +63,8 @@ pub trait Encoding: Algorithm {
     /// Whether it has groups that have joined.
     fn has_joined(&self) -> bool;
 
-    /// Appends what follows the header.
-    fn encode_body(&self, out: &mut Encoded);
+    /// Appends what follows the header, with a bit for each group if there are some that have `joined`.
+    fn encode_body(&self, joined: bool, out: &mut Encoded);
 
     /// One to be replaced by what is stored.
     fn blank() -> Self;
@@ -110,13 +110,13 @@ impl<A: Encoding> Limiter<A> {
     /// # Errors
     /// [`DecodeError`] if `bytes` are not the state of a limiter with this algorithm.
     pub fn restore(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
-        let (header, body) = Header::decode(bytes)?;
+        let (header, body) = Header::decode(bytes, self.blocks_mut())?;
         if header.algorithm() != A::KIND {
             return Err(DecodeError::OtherAlgorithm(header.algorithm()));
         }
         let decoded = self.algorithm_mut().decode_body(&header, body);
         decoded.ok_or(DecodeError::NotALimiter)?;
-        self.resume(header.blocks, header.written);
+        self.resume(header.has_blocks(), header.written);
         Ok(())
     }
 
@@ -134,8 +134,9 @@ impl<A: Encoding> Limiter<A> {
         let algorithm = self.algorithm();
         let (stored, active) = algorithm.windows();
         let joined = algorithm.has_joined();
-        Header::new(A::KIND, self.now(), self.blocks(), stored, active, joined).encode(out);
-        algorithm.encode_body(out);
+        let blocks = self.blocks();
+        Header::new(A::KIND, self.now(), blocks, stored, active, joined).encode(blocks, out);
+        algorithm.encode_body(joined, out);
     }
 }
 
@@ -159,7 +160,7 @@ impl AnyLimiter {
     /// [`DecodeError`] if `bytes` are not the state of a limiter.
     #[inline]
     pub fn read(bytes: &[u8], now: Timestamp) -> Result<Self, DecodeError> {
-        let (header, _) = Header::decode(bytes)?;
+        let (header, _) = Header::decode(bytes, &mut { Blocks::NONE })?;
         Ok(match header.algorithm() {
             AlgorithmKind::SlidingWindow => Self::SlidingWindow(Limiter::read(bytes, now)?),
             AlgorithmKind::Gcra => Self::Gcra(Limiter::read(bytes, now)?),

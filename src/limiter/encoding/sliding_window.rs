@@ -38,16 +38,15 @@ impl Encoding for Windows {
     }
 
     fn has_joined(&self) -> bool {
-        self.logs()
-            .any(|log| log.groups().iter().any(|group| group.joined))
+        // The bits of all logs together: nearly always there is one log.
+        self.logs().fold(0, |bits, log| bits | log.joined()) != 0
     }
 
-    fn encode_body(&self, out: &mut Encoded) {
-        let with_joined = self.has_joined();
+    fn encode_body(&self, joined: bool, out: &mut Encoded) {
         for log in self.logs() {
             encode_log(log, out);
-            if with_joined {
-                encode_joined(log.groups(), out);
+            if joined {
+                put_integer(out, log.joined(), joined_len(log));
             }
         }
         while out.len() < MIN_LEN {
@@ -150,26 +149,20 @@ fn encode_log(log: &WindowLog, out: &mut Encoded) {
     }
 }
 
-/// The bits of `groups`, the oldest lowest.
-fn encode_joined(groups: &[Group], out: &mut Encoded) {
-    let bits = groups
-        .iter()
-        .rfold(0, |bits: u64, group| bits << 1 | u64::from(group.joined));
-    put_integer(out, bits, groups.len().div_ceil(8));
+/// The bytes that hold a bit for each group.
+fn joined_len(log: &WindowLog) -> usize {
+    log.groups().len().div_ceil(8)
 }
 
-/// Reads the bits of `groups`. Returns whether one of them is set.
-fn decode_joined(body: &mut Reader<'_>, groups: &mut [Group]) -> Option<bool> {
-    if groups.is_empty() {
-        return Some(false);
-    }
-    let mut bits = body.integer(groups.len().div_ceil(8))?;
-    let any = bits > 0;
-    for group in groups {
-        group.joined = bits & 1 != 0;
-        bits >>= 1;
-    }
-    (bits == 0).then_some(any)
+/// Reads those bits of a log. Returns whether one of them is set.
+#[cold]
+fn decode_joined(body: &mut Reader<'_>, log: &mut WindowLog) -> Option<bool> {
+    let joined = match joined_len(log) {
+        0 => 0,
+        len => body.integer(len)?,
+    };
+    log.restore_joined(joined)?;
+    Some(joined != 0)
 }
 
 fn decode_rule(body: &mut Reader<'_>) -> Option<Rule> {
@@ -199,11 +192,7 @@ fn decode_groups(body: &mut Reader<'_>, header: &Header, log: &mut WindowLog) ->
         bits |= units;
         previous_age = age;
         let newest = written.checked_sub(Duration::from_micros(age))?;
-        Some(Group {
-            newest,
-            units,
-            joined: false,
-        })
+        Some(Group { newest, units })
     };
     if widths.both() <= size_of::<u64>() {
         let both = body.integers(count, widths.both())?;
@@ -215,7 +204,7 @@ fn decode_groups(body: &mut Reader<'_>, header: &Header, log: &mut WindowLog) ->
     let possible = log.used() <= MAX_UNITS_IN_LOG && code == Widths::code(bits);
     possible.then_some(())?;
     if header.has_joined() {
-        decode_joined(body, log.groups_mut())
+        decode_joined(body, log)
     } else {
         Some(false)
     }

@@ -440,7 +440,7 @@ pub fn other_module(dir: &Path, source: &str) -> PathBuf {
 /// The shared library of a C source in `tests/`: compiled by the first test that asks for it, in whichever process, and
 /// again if the source or the options have changed. It names no C library: it takes what it needs from the server's,
 /// whichever that is. With `SERVER_CC`, if servers are of another processor than this one.
-fn compile(source: &str) -> PathBuf {
+pub fn compile(source: &str) -> PathBuf {
     const OPTIONS: &[&str] = &["-shared", "-fPIC", "-O1", "-nostdlib"];
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests")
