@@ -28,8 +28,9 @@ class RateLimitStorage(StorageBase[RateLimiter], Storage, MovingWindowSupport, S
 
     `uri` is one of ``rl://[user][:password]@host:port/db``, ``rls://`` (TLS), ``rl+unix:///path``,
     ``rl+sentinel://host:port,host:port/service``, ``rl+cluster://host:port,host:port``, and the last two with ``rls``;
-    else as in `RateLimiter.from_url`. `options` are redis-py's, and of `limits` ``service_name`` and
-    ``sentinel_kwargs``. With `connection_pool`, a pool of redis-py, its settings count and not the URI's.
+    else as in `RateLimiter.from_url`. `options` are redis-py's, of the limiter ``observe`` and ``cache_denials``, and
+    of `limits` ``service_name`` and ``sentinel_kwargs``. With `connection_pool`, a pool of redis-py, its settings count
+    and not the URI's, but for the limiter's own.
 
     Keys begin with `key_prefix` and a colon. Answers are waited for `timeout` seconds. Whatever is no decision raises a
     `RateLimitError`, or with `wrap_exceptions` a `limits.errors.StorageError` around it.
