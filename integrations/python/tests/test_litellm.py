@@ -195,7 +195,7 @@ def test_the_hook_in_the_real_proxy(proxy: tuple[Proxy, Server], subtests: pytes
         an_answer_has_a_longest,
     ):
         with subtests.test(check.__name__):
-            found.model.__init__()
+            found.model.begin_anew()
             check(found)
     with subtests.test("while Redis is away"):
         server.kill()

@@ -22,6 +22,12 @@ class Upstream:
     """Answers, and remembers what each caller has asked for and used."""
 
     def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget everything. What still waits goes on, and counts no more."""
+        self.go_on.set()
         self.requests: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
@@ -53,9 +59,10 @@ class Upstream:
     async def _events(
         self, body: dict[str, Any], words: int, usage: dict[str, int], names: list[str]
     ) -> AsyncIterator[str]:
-        self.in_flight.update(names)
+        in_flight = self.in_flight
+        in_flight.update(names)
         for name in names:
-            self.most_in_flight[name] = max(self.most_in_flight[name], self.in_flight[name])
+            self.most_in_flight[name] = max(self.most_in_flight[name], in_flight[name])
         try:
             for number in range(words):
                 yield _event(choices=[{"index": 0, "delta": {"content": "word "}}])
@@ -67,7 +74,7 @@ class Upstream:
             if body.get("stream_options", {}).get("include_usage"):
                 yield _event(choices=[], usage=usage)
         finally:
-            self.in_flight.subtract(names)
+            in_flight.subtract(names)
         yield "data: [DONE]\n\n"
 
 

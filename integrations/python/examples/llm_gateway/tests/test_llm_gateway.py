@@ -126,7 +126,7 @@ def shared_gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def wide(server: Server, shared_gateway: Gateway) -> Gateway:
     """A gateway whose limits nobody reaches."""
-    shared_gateway.upstream.__init__()
+    shared_gateway.upstream.begin_anew()
     return shared_gateway
 
 
