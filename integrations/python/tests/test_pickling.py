@@ -30,6 +30,9 @@ NO_RESULTS = {"Family", "Level", "Primary", "Request", "Target"}
 def public_classes() -> Iterator[type]:
     """Every class that a module of the package defines, without those that begin with an underscore."""
     for found in pkgutil.walk_packages(redis_ratelimit.__path__, "redis_ratelimit."):
+        if found.name == "redis_ratelimit.litellm":
+            # LiteLLM is in an environment of its own. The module has neither an exception nor a result.
+            continue
         module = importlib.import_module(found.name)
         for name, value in vars(module).items():
             # Not by isinstance(): Django has objects that want settings before they say what they are.
