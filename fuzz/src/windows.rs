@@ -101,14 +101,16 @@ impl World {
             return Vec::new();
         };
         for log in limiter.algorithm().logs() {
-            let admissions = log.groups().iter().map(|group| {
+            let admissions = log.groups().iter().enumerate().map(|(place, group)| {
                 let at = group.newest.as_micros();
-                if !group.joined {
+                // Of a group that has joined nobody knows whose units are in it.
+                let has_joined = log.joined() >> place & 1 != 0;
+                if !has_joined {
                     self.receipts.push(at);
                 }
                 Admission {
                     at,
-                    receipt: (!group.joined).then_some(at),
+                    receipt: (!has_joined).then_some(at),
                     left: group.units,
                 }
             });
@@ -335,7 +337,7 @@ impl World {
 }
 
 fn has_joined(log: &WindowLog) -> bool {
-    log.groups().iter().any(|group| group.joined)
+    log.joined() != 0
 }
 
 fn micros(window: Window) -> u64 {
