@@ -23,14 +23,24 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def named(variable: str) -> str:
+    name = os.environ.get(variable)
+    if not name:
+        pytest.fail(f"{variable} must name an image with the module: run 'make test-container', or set it")
+    docker("image", "inspect", name)
+    return name
+
+
 @pytest.fixture(scope="session")
 def server_image() -> str:
     """The image under test."""
-    name = os.environ.get("RATELIMIT_IMAGE")
-    if not name:
-        pytest.fail("RATELIMIT_IMAGE must name an image with the module: run 'make test-container', or set it")
-    docker("image", "inspect", name)
-    return name
+    return named("RATELIMIT_IMAGE")
+
+
+@pytest.fixture(scope="session")
+def alpine_image() -> str:
+    """The image under test that is on Alpine, or has at least musl, as Alpine has."""
+    return named("ALPINE_IMAGE")
 
 
 def is_here(image: str) -> bool:

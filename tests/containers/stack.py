@@ -82,6 +82,12 @@ def client_in(image: str) -> str:
     return Path(docker("run", "--rm", "--network", "none", *look)).name
 
 
+def base_of(image: str) -> str:
+    """Return the name of the server image that an image was made of."""
+    label = '{{ index .Config.Labels "org.opencontainers.image.base.name" }}'
+    return docker("image", "inspect", "--format", label, image)
+
+
 class Stack:
     """A project of compose.yaml. `environment` is what it is told, beside what tests need."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stack import ROOT, docker, eventually, run
+from stack import ROOT, base_of, docker, eventually, run
 
 LIBRARY = "/usr/lib/redis/modules/libredis_ratelimit.so"
 CONFIGURATION = "/etc/redis/ratelimit.conf"
@@ -67,9 +67,9 @@ class Container:
         return run("sh", "-c", f"docker logs {self.name} 2>&1")
 
 
-@pytest.fixture(scope="session")
-def image(server_image: str) -> str:
-    return server_image
+@pytest.fixture(scope="session", params=["server_image", "alpine_image"], ids=["debian", "alpine"])
+def image(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
@@ -205,11 +205,32 @@ def test_sentinel_does_not_get_the_module(start: Start, folder: Path) -> None:
     eventually(lambda: server.health() == (True, "PONG"), "a healthy Sentinel")
 
 
+def test_the_entrypoint_the_command_and_the_init_are_those_of_the_server_image(start: Start, image: str) -> None:
+    def started(name: str) -> list[str]:
+        template = "{{ json .Config.Entrypoint }} {{ json .Config.Cmd }}"
+        return docker("image", "inspect", "--format", template, name).split()
+
+    assert started(image) == started(base_of(image))
+    server = start()
+    server.answers()
+    assert server.modules() == 1
+    init = "tini" if "tini" in started(image)[0] else server.inspect("{{ index .Config.Cmd 0 }}")
+    assert server.exec("cat", "/proc/1/comm").stdout.strip() == init
+
+
+def test_any_other_user_may_run_it(start: Start) -> None:
+    server = start("--requirepass", "x", options=("--user=4711:4712", "--tmpfs=/data:mode=1777"))
+    eventually(lambda: server.health() == (True, "PONG"), "a healthy server")
+    assert server.exec("stat", "-c", "%u %a", "/run/ratelimit/server").stdout.split() == ["4711", "600"]
+
+
 def test_a_server_that_root_starts_runs_as_the_image_s_user(start: Start) -> None:
     server = start(options=("--user=0",))
     server.answers()
     assert server.modules() == 1
-    assert server.exec("stat", "-c", "%u", "/proc/1", user="0").stdout.strip() == "999"
+    process = re.search(r"process_id:(\d+)", server.cli("INFO", "server"))
+    assert process
+    assert server.exec("stat", "-c", "%u", f"/proc/{process[1]}", user="0").stdout.strip() == "999"
     assert server.exec("ratelimit-health", user="0").returncode == 0
 
 
@@ -319,7 +340,9 @@ def test_a_server_that_serves_is_healthy(start: Start, arguments: list[str]) -> 
     assert server.health() == (True, "PONG")
 
 
-def test_a_server_that_speaks_tls_only_is_healthy(start: Start, folder: Path) -> None:
+def test_a_server_that_speaks_tls_only_is_healthy(start: Start, image: str, folder: Path) -> None:
+    if "--tls" not in once(image, "sh", "-c", f"set -- --help; {CLIENT} 2>&1"):
+        pytest.skip("TLS: the server in the image has none")
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     options = [
         "req",
@@ -424,18 +447,28 @@ def test_what_it_adds_to_the_server_image_is_this_and_no_more(image: str) -> Non
         "/usr/local/bin/ratelimit-entrypoint",
         "/usr/local/bin/ratelimit-health",
         "/usr/share/doc/redis-ratelimit/THIRD-PARTY-NOTICES",
+        "/usr/share/doc/redis-ratelimit/RUST-STANDARD-LIBRARY.html",
         "/usr/share/doc/redis-ratelimit/LICENSE",
     )
     listed = once(image, "stat", "-c", "%U %a %n", *files).splitlines()
-    modes = ["644", "755", "755", "755", "644", "644"]
+    modes = ["644", "755", "755", "755", "644", "644", "644"]
     assert listed == [f"root {mode} {file}" for mode, file in zip(modes, files, strict=True)]
     assert once(image, "cat", files[-1]) == (ROOT / "LICENSE").read_text().strip()
-    base = docker(
-        "image", "inspect", "--format", '{{ index .Config.Labels "org.opencontainers.image.base.name" }}', image
-    )
+    notices = once(image, "cat", "/usr/share/doc/redis-ratelimit/THIRD-PARTY-NOTICES")
+    for linked in ("\nredis-module ", "\nlibunwind of LLVM"):
+        assert linked in notices
+    base = base_of(image)
     size, before = (int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (image, base))
     print(f"{image}: {size / 1e6:.1f} MB, of which {(size - before) / 1e6:.2f} MB are not {base}'s")
     assert size - before < 2_000_000
+
+
+def test_both_images_have_the_same_library_and_alpine_needs_nothing_else(server_image: str, alpine_image: str) -> None:
+    sums = {once(image, "sha256sum", LIBRARY) for image in (server_image, alpine_image)}
+    assert len(sums) == 1
+    names = " -o ".join(f"-name '{name}'" for name in ("ld-musl-*", "ld-linux*", "libc.so.6", "libgcc_s*"))
+    found = once(alpine_image, "sh", "-c", f"find / -xdev {names}", options=("--user=0",)).split()
+    assert [path.rpartition("/")[2].split("-")[1] for path in found] == ["musl"]
 
 
 def test_its_labels_tell_the_version(image: str) -> None:

@@ -97,7 +97,7 @@ impl Container {
             command.push(format!("--env={name}={}", value.display()));
         }
         if !with_module {
-            command.push("--entrypoint=docker-entrypoint.sh".into());
+            command.push("--entrypoint=server-entrypoint.sh".into());
         }
         command.push(self.image.into());
         command.push("redis-server".into());
@@ -132,10 +132,13 @@ impl Container {
         Some(*self.port.get_or_init(|| port))
     }
 
-    /// The id of the server's process, as this machine has it.
+    /// The id of the server's process, as this machine has it. It may not be the container's first one: that may be an init.
     pub fn pid(&self) -> u32 {
-        let answer = docker(&["inspect", "--format={{.State.Pid}}", &self.name]).unwrap();
-        String::from_utf8(answer).unwrap().trim().parse().unwrap()
+        let answer = docker(&["top", &self.name, "-o", "pid,comm"]).unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let server = answer.lines().find(|line| line.ends_with("-server"));
+        let pid = server.and_then(|line| line.split_whitespace().next());
+        pid.unwrap().parse().unwrap()
     }
 
     /// Kills the server at once, and removes the container with its volumes.
