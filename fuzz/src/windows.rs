@@ -183,23 +183,19 @@ impl World {
         self.key.apply(&limiter, &outcome);
         assert_block_is_as_asked(&before, &limiter, request, &outcome);
         let granted = outcome.decision.granted;
-        // Where groups have joined in several windows, a renewal may pass in one until it has left in another.
-        let several = named.iter().count() > 1 && before.algorithm().logs().any(has_joined);
-        if renewed.is_none() || !several {
-            let after = if outcome.write == crate::limiter::Write::Nothing {
-                old
-            } else {
-                self.key.clone()
+        let after = if outcome.write == crate::limiter::Write::Nothing {
+            old
+        } else {
+            self.key.clone()
+        };
+        assert_wait_is_exact(&outcome, now, |then| {
+            let mut limiter = after.clone().open::<Windows>(named, then);
+            let outcome = match renewed {
+                None => limiter.decide(request),
+                Some(receipt) => limiter.renew(request, Timestamp::from_micros(receipt)).0,
             };
-            assert_wait_is_exact(&outcome, now, |then| {
-                let mut limiter = after.clone().open::<Windows>(named, then);
-                let outcome = match renewed {
-                    None => limiter.decide(request),
-                    Some(receipt) => limiter.renew(request, Timestamp::from_micros(receipt)).0,
-                };
-                outcome.decision.granted > 0
-            });
-        }
+            outcome.decision.granted > 0
+        });
         self.told = match outcome.decision.retry_after {
             RetryAfter::After(wait) => wait.as_micros(),
             RetryAfter::Never => 0,

@@ -58,6 +58,11 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
         Self { first, others }
     }
 
+    /// The first one.
+    pub(super) const fn first(&self) -> &'a L {
+        self.first
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &'a L> {
         std::iter::once(self.first).chain(self.others)
@@ -139,32 +144,10 @@ impl<'a, L: Limit> NonEmpty<'a, L> {
         };
         decision(binding, granted, retry_after, blocked_for, now)
     }
-
-    /// The reply to a denial whose waits are those of `later`, the same limits in the state that the request will find.
-    pub(super) fn denial_after(
-        &self,
-        later: &Self,
-        request: &Request,
-        blocked_for: Duration,
-        now: Timestamp,
-    ) -> Decision {
-        let waits = later
-            .iter()
-            .map(|limit| wait(limit, request, now).at_least(blocked_for));
-        let first = (self.first, RetryAfter::NOW);
-        let (binding, retry_after) =
-            self.iter().zip(waits).fold(
-                first,
-                |longest, limit| {
-                    if limit.1 > longest.1 { limit } else { longest }
-                },
-            );
-        decision(binding, 0, retry_after, blocked_for, now)
-    }
 }
 
 /// The reply with the fields of `binding`.
-fn decision<L: Limit>(
+pub(super) fn decision<L: Limit>(
     binding: &L,
     granted: u64,
     retry_after: RetryAfter,
@@ -181,7 +164,7 @@ fn decision<L: Limit>(
 }
 
 /// When `limit` alone would grant at least a part of `request` that counts as a grant.
-fn wait<L: Limit>(limit: &L, request: &Request, now: Timestamp) -> RetryAfter {
+pub(super) fn wait<L: Limit>(limit: &L, request: &Request, now: Timestamp) -> RetryAfter {
     match request.mode {
         Mode::Force => RetryAfter::NOW,
         _ => limit.retry_after(request.min_needed(), now),

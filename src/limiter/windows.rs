@@ -2,8 +2,9 @@
 
 use arrayvec::ArrayVec;
 
+use super::limit::{decision, wait};
 use super::{
-    Algorithm, AlgorithmKind, Duration, Limit, Limiter, Mode, NonEmpty, Outcome, Request,
+    Algorithm, AlgorithmKind, Decision, Duration, Limit, Limiter, Mode, NonEmpty, Outcome, Request,
     RetryAfter, Rule, Timestamp, Units, WindowLog,
 };
 
@@ -258,12 +259,44 @@ impl Limiter<Windows> {
             return (self.decide(request), true);
         }
         let mut outcome = self.deny(request);
-        // The wait is that of the same request again, which will give back the same units.
-        let blocked_for = self.blocked_for();
-        outcome.decision =
-            self.active()
-                .denial_after(&given_back.active(), request, blocked_for, now);
+        outcome.decision = self.renewal_denied(&given_back, request, receipt);
         (outcome, false)
+    }
+
+    /// The reply to a renewal that is denied: its wait is that of the same request again, which will give back the same
+    /// units, those of `given_back`, in each window that the receipt has not left by then.
+    fn renewal_denied(
+        &self,
+        given_back: &Windows,
+        request: &Request,
+        receipt: Timestamp,
+    ) -> Decision {
+        let now = self.now();
+        let blocked_for = self.blocked_for();
+        let mut retry_after = RetryAfter::After(blocked_for);
+        let mut binding = self.active().first();
+        // Each window moves it on at most twice: to when there is room if units are given back, and to when there is if not.
+        for _ in 0..=2 * MAX_WINDOWS {
+            let before = retry_after;
+            for (log, later) in self.active().iter().zip(given_back.active().iter()) {
+                let left = receipt.saturating_add(log.rule().window.as_duration());
+                let left = RetryAfter::After(left.duration_since(now));
+                let given_back = retry_after.max(wait(later, request, now));
+                let passes = if given_back < left {
+                    given_back
+                } else {
+                    retry_after.max(wait(log, request, now))
+                };
+                if passes > retry_after {
+                    retry_after = passes;
+                    binding = log;
+                }
+            }
+            if retry_after == before {
+                break;
+            }
+        }
+        decision(binding, 0, retry_after, blocked_for, now)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::oracle::{
     self, Answer, Arrival, Clock, END, ExactWindows, Key, START, Spacing, at_most, config, limit,
-    rule, rules, spaced, units, window_ms,
+    rules, spaced, units, window_ms,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -476,25 +476,27 @@ proptest! {
         }
     }
 
-    /// One window, also when groups have joined.
+    /// Also when groups have joined: then what a receipt gives back in one window may stay until after it has left.
     #[test]
     fn a_renewal_passes_when_it_was_told_to(
-        rule in rule(),
+        sets in windows(limit(), 3),
         arrivals in oracle::arrivals(Spacing::ANY),
         (arrival, which) in (spaced(Spacing::ANY), any::<Index>()),
     ) {
-        let rules = rules(&[rule]);
+        let named = &sets[0];
+        let most = max_grant(named);
+        let rules = rules(named);
         let mut key = Key::default();
         let mut now = START;
         let mut last = Answer::default();
         let mut receipts = Vec::new();
         for arrival in &arrivals {
             for _ in 0..arrival.times {
-                now = clock(&[rule]).after(arrival.gap, now, &last);
+                now = clock(named).after(arrival.gap, now, &last);
                 if now > END {
                     return Ok(());
                 }
-                last = key.ask::<Windows>(&rules, &arrival.request(rule.limit.get()), now);
+                last = key.ask::<Windows>(&rules, &arrival.request(most), now);
                 if last.granted > 0 {
                     receipts.push(now);
                 }
@@ -502,7 +504,7 @@ proptest! {
         }
         if !receipts.is_empty() {
             let receipt = *which.get(&receipts);
-            let request = arrival.request(rule.limit.get());
+            let request = arrival.request(most);
             let answer = key.renew(&rules, &request, receipt, now);
             key.assert_renewal_is_exact(&rules, &request, receipt, now, &answer);
         }
@@ -643,6 +645,29 @@ fn the_wait_of_a_renewal_is_counted_without_what_it_gives_back() {
     assert_eq!((denied.limit, denied.remaining), (1, 0));
     assert_eq!(denied.retry_after, Some(999_999));
     assert_eq!(denied.reset_after, 999_999);
+}
+
+/// The receipt leaves the short window before the group that its units have joined. So what it gives back there now is not
+/// free when the long window at last has room, but only when that group leaves.
+#[test]
+fn a_renewal_waits_for_a_group_that_outlasts_its_receipt() {
+    let named = |long| [at_most(40, 100), at_most(long, 1_000)];
+    let mut key = Key::default();
+    let five = Request::exact(units(5));
+    assert_eq!(
+        key.ask::<Windows>(&rules(&named(45)), &five, START - 899_500)
+            .granted,
+        5
+    );
+    for admitted in 0..40 {
+        let now = START + admitted * 1_000;
+        let answer = key.ask::<Windows>(&rules(&named(45)), &Request::exact(Units::ONE), now);
+        assert_eq!(answer.granted, 1);
+    }
+    let (now, two) = (START + 50_000, Request::exact(units(2)));
+    let denied = key.renew(&rules(&named(43)), &two, START, now);
+    assert_eq!(denied.retry_after, Some(51_000));
+    key.assert_renewal_is_exact(&rules(&named(43)), &two, START, now, &denied);
 }
 
 #[test]
