@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::harness::features::skip;
-use crate::harness::nodes::{Cluster, Node, client, id, slot};
+use crate::harness::nodes::{Cluster, Node, client, id, info, slot};
 use crate::harness::{Ask, Server, Setup, eventually};
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr};
 use redis::{Connection, ConnectionLike, RedisResult, Value};
@@ -516,10 +516,12 @@ fn with_io_threads_the_keys_of_every_call_are_found() {
     let threads = ["--io-threads", "4", "--io-threads-do-reads", "yes"];
     let server = Server::start_cluster_node(|| Setup::new().arguments(threads));
     let limit = 4_000_000_000_i64;
-    let clients: Vec<_> = (0..12)
-        .map(|number| {
-            let mut client = server.connect();
-            std::thread::spawn(move || {
+    let stop = AtomicBool::new(false);
+    let mut observer = server.connect();
+    thread::scope(|scope| {
+        for number in 0..12 {
+            let (mut client, stop) = (server.connect(), &stop);
+            scope.spawn(move || {
                 let mut pipeline = redis::pipe();
                 for _ in 0..16 {
                     let check = pipeline.cmd("RL.MCHECK").arg(2);
@@ -528,19 +530,33 @@ fn with_io_threads_the_keys_of_every_call_are_found() {
                         .arg(format!("b{{{number}}}"));
                     check.arg(limit).arg("1h").arg(limit).arg("2h");
                 }
-                for round in 0..100 {
+                for round in 0.. {
+                    if round >= 100 && stop.load(Ordering::Relaxed) {
+                        break;
+                    }
                     let replies: Vec<[[i64; 5]; 2]> = pipeline.query(&mut client).unwrap();
                     for (reply, at) in replies.iter().zip(1..) {
                         let left = limit - round * 16 - at;
                         assert_eq!([reply[0][2], reply[1][2]], [left, left]);
                     }
                 }
-            })
-        })
-        .collect();
-    clients.into_iter().for_each(|each| each.join().unwrap());
-    let mut client = server.connect();
-    let reads = crate::harness::nodes::info(&mut client, "io_threaded_reads_processed").unwrap();
-    assert_ne!(reads, "0");
-    client.refused("RL.MCHECK 2 a b 5 1h 5 1h");
+            });
+        }
+        // A server lets its threads read once it has enough to do.
+        let _stop = StopOnDrop(&stop);
+        eventually("reading by I/O threads", || {
+            let reads = info(&mut observer, "io_threaded_reads_processed").unwrap();
+            (reads != "0").then_some(())
+        });
+    });
+    observer.refused("RL.MCHECK 2 a b 5 1h 5 1h");
+}
+
+/// Ends the clients of a test also if it fails, so that it does not wait for them.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
