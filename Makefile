@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-long test-python test-python-matrix test-matrix test-container bench-instructions fuzz lint bench plots build dist test-dist release clean
+.PHONY: help image run demo test test-long test-python test-python-matrix test-matrix test-container bench-instructions fuzz lint bench bench-python plots build dist test-dist release clean
 
 # rustup puts cargo there. A shell that was started before does not know it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -47,6 +47,9 @@ lint: ## Check formatting, clippy and rustdoc, with warnings as errors, crates, 
 
 bench: ## Measure the commands beside what people use today, and write docs/benchmarks.md (FULL=1, SERVERS=, PEER_MODULE=)
 	@scripts/bench
+
+bench-python: ## Measure the Python package beside what its users have today, and write that part of docs/benchmarks.md (ARGUMENTS=)
+	@scripts/python bench --write ../../docs/benchmarks.md $(ARGUMENTS)
 
 plots: ## Run the algorithms under bursts, overload and retries, and draw docs/pictures/ (Python 3.11 or later)
 	@scripts/plots

@@ -21,6 +21,7 @@ use super::{Plan, Results};
 pub fn document(plan: &Plan, results: &Results) -> String {
     let (own, peers): (Vec<&Row>, _) = results.plain.iter().partition(|row| row.server == 0);
     let parts = [
+        ("{python}", python()),
         ("{machine}", machine::description()),
         ("{command}", command(plan)),
         ("{rounds}", plan.rounds.to_string()),
@@ -47,6 +48,19 @@ pub fn document(plan: &Plan, results: &Results) -> String {
             text.replace(name, part.trim_end())
         },
     )
+}
+
+/// What `make bench-python` has written, with its marks: it stays as it is.
+fn python() -> String {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/benchmarks.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let (begin, end) = (
+        "<!-- begin: make bench-python -->",
+        "<!-- end: make bench-python -->",
+    );
+    let (_, rest) = text.split_once(begin).expect("the mark of the beginning");
+    let (inside, _) = rest.split_once(end).expect("the mark of the end");
+    format!("{begin}{inside}{end}")
 }
 
 fn command(plan: &Plan) -> String {
