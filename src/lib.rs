@@ -20,10 +20,12 @@
         clippy::unwrap_used
     )
 )]
+#![deny(unsafe_code)]
 
 pub mod limiter;
 
 mod commands;
+#[allow(unsafe_code, reason = "what the server owns is reached by pointers")]
 mod server;
 mod stats;
 

@@ -1,14 +1,14 @@
 //! `RL.INFO key`
 
-use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
-
 use super::execute::stored;
 use super::reply::{integer, millis};
 use super::spec::KEY;
 use crate::limiter::{
     AnyLimiter, Duration, Encoding, Limit, Limiter, RetryAfter, Timestamp, with_limiter,
 };
-use crate::server::{Call, Command, Error, Key, Keys, Spec};
+use crate::server::{
+    Call, Command, Error, Key, Keys, REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO, Spec,
+};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Info;

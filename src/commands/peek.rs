@@ -1,14 +1,14 @@
 //! `RL.PEEK key [COST n]`
 
-use redis_module::raw::{REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO};
-
 use super::args::Arguments;
 use super::execute::stored;
 use super::options::{Options, OptionsOf};
 use super::reply::row;
 use super::spec::{COST, KEY};
 use crate::limiter::{AnyLimiter, with_limiter};
-use crate::server::{Call, Command, Error, Key, Keys, Spec};
+use crate::server::{
+    Call, Command, Error, Key, Keys, REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RO, Spec,
+};
 use crate::stats::counters::{self, CommandCounters};
 
 pub(super) struct Peek;

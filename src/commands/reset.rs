@@ -1,12 +1,12 @@
 //! `RL.RESET key [key ...]`
 
-use redis_module::raw::{REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM};
-
 use super::errors::TOO_MANY_KEYS;
 use super::execute::stored;
 use super::spec::KEY;
 use crate::limiter::AnyLimiter;
-use crate::server::{Call, Command, Error, Key, Keys, Spec};
+use crate::server::{
+    Call, Command, Error, Key, Keys, REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM, Spec,
+};
 use crate::stats::counters::{self, CommandCounters};
 
 /// The most keys that one call can name: with 100,000 of them it would keep the server for a quarter of a second.

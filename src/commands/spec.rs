@@ -1,12 +1,11 @@
 //! What the decision commands tell the server: flags, categories and arguments that they share.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 
-use redis_module::raw::{
-    REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RW, REDISMODULE_CMD_KEY_UPDATE,
+use crate::server::{
+    Argument, ArgumentKind, REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_RW,
+    REDISMODULE_CMD_KEY_UPDATE,
 };
-
-use crate::server::{Argument, ArgumentKind};
 
 /// The flags of a decision command.
 pub(super) const FLAGS: &CStr = c"write deny-oom fast";
@@ -14,7 +13,7 @@ pub(super) const FLAGS: &CStr = c"write deny-oom fast";
 pub(super) const CATEGORIES: &CStr = c"ratelimit write fast";
 pub(super) const CORE_CATEGORIES: &CStr = c"write fast";
 /// What it does with its key.
-pub(super) const KEY_FLAGS: u32 =
+pub(super) const KEY_FLAGS: c_int =
     REDISMODULE_CMD_KEY_RW | REDISMODULE_CMD_KEY_ACCESS | REDISMODULE_CMD_KEY_UPDATE;
 
 /// Its key.

@@ -5,11 +5,9 @@ use std::ffi::{CStr, c_char, c_int, c_longlong};
 use std::ops::Range;
 use std::slice;
 
-use redis_module::raw;
-
 use super::api::api;
 use super::context::Context;
-use super::{Command, Error, Keys, MainThread, clock, server_info};
+use super::{Command, Error, Keys, MainThread, clock, raw, server_info};
 use crate::limiter::Timestamp;
 
 /// # Safety
@@ -75,8 +73,7 @@ impl<'a> KeyRequest<'a> {
     }
 
     /// Tells the server which arguments are keys.
-    fn answer(&self, keys: Range<usize>, flags: u32) {
-        let flags = c_int::try_from(flags).unwrap_or(0);
+    fn answer(&self, keys: Range<usize>, flags: c_int) {
         for key in keys.filter_map(|key| c_int::try_from(key).ok()) {
             // SAFETY: `ctx` is the context of this request.
             unsafe { api!(RedisModule_KeyAtPosWithFlags)(self.ctx, key, flags) };
@@ -234,7 +231,7 @@ pub(super) unsafe extern "C" fn handle<C: Command>(
         // SAFETY: the server's own arguments, handed on; the request ends with this block.
         if let Some(request) = unsafe { KeyRequest::of(ctx, argv, argc) } {
             request.answer(C::keys(&request), C::SPEC.key_flags);
-            return raw::REDISMODULE_OK as c_int;
+            return raw::REDISMODULE_OK;
         }
     }
     // SAFETY: the server's own arguments, handed on; the call ends with this function.
@@ -244,5 +241,5 @@ pub(super) unsafe extern "C" fn handle<C: Command>(
         C::COUNTERS.count_error(error.counter());
         call.reply_error(&error);
     }
-    raw::REDISMODULE_OK as c_int
+    raw::REDISMODULE_OK
 }

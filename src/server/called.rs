@@ -6,12 +6,11 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::{ptr, slice};
 
-use redis_module::raw;
-
 use super::api::api;
 use super::context::Context;
+use super::raw;
 
-const STRING: c_int = raw::REDISMODULE_REPLY_STRING as c_int;
+const STRING: c_int = raw::REDISMODULE_REPLY_STRING;
 
 /// The reply of a command that the module has called.
 #[derive(Debug)]

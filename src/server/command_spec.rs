@@ -4,16 +4,9 @@ use std::ffi::{CStr, c_int};
 use std::ops::Range;
 use std::ptr;
 
-use redis_module::raw;
-
 use super::api::{api, optional};
-use super::{Call, Error, KeyRequest};
+use super::{Call, Error, KeyRequest, raw};
 use crate::stats::counters::CommandCounters;
-
-const RANGE: raw::RedisModuleKeySpecFindKeysType =
-    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_RANGE;
-const KEYNUM: raw::RedisModuleKeySpecFindKeysType =
-    raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
 
 /// A command.
 pub(crate) trait Command {
@@ -49,7 +42,7 @@ pub(crate) struct Spec {
     /// Where its keys are.
     pub(crate) keys: Keys,
     /// What is done with them: `REDISMODULE_CMD_KEY_…`.
-    pub(crate) key_flags: u32,
+    pub(crate) key_flags: c_int,
     /// One line.
     pub(crate) summary: &'static CStr,
     /// What its time depends on.
@@ -190,18 +183,18 @@ unsafe fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result
     // zeros also ends a list.
     let nothing: raw::RedisModuleCommandKeySpec = unsafe { std::mem::zeroed() };
     let mut keys = nothing;
-    keys.flags = u64::from(spec.key_flags);
-    keys.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+    keys.flags = spec.key_flags as u64;
+    keys.begin_search_type = raw::REDISMODULE_KSPEC_BS_INDEX;
     keys.bs.index.pos = 1;
-    let range = |lastkey| raw::RedisModuleCommandKeySpec__bindgen_ty_2 {
-        range: raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_1 {
+    let range = |lastkey| raw::FindKeys {
+        range: raw::KeyRange {
             lastkey,
             keystep: 1,
             limit: 0,
         },
     };
-    let counted = raw::RedisModuleCommandKeySpec__bindgen_ty_2 {
-        keynum: raw::RedisModuleCommandKeySpec__bindgen_ty_2__bindgen_ty_2 {
+    let counted = raw::FindKeys {
+        keynum: raw::KeyNumber {
             keynumidx: 0,
             firstkey: 1,
             keystep: 1,
@@ -212,9 +205,9 @@ unsafe fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result
             keys = nothing;
             (keys.find_keys_type, keys.fk)
         }
-        Keys::First => (RANGE, range(0)),
-        Keys::All => (RANGE, range(-1)),
-        Keys::Counted => (KEYNUM, counted),
+        Keys::First => (raw::REDISMODULE_KSPEC_FK_RANGE, range(0)),
+        Keys::All => (raw::REDISMODULE_KSPEC_FK_RANGE, range(-1)),
+        Keys::Counted => (raw::REDISMODULE_KSPEC_FK_KEYNUM, counted),
     };
     let mut key_specs = [keys, nothing];
     let mut lists = Vec::new();
@@ -232,7 +225,7 @@ unsafe fn document(command: *mut raw::RedisModuleCommand, spec: &Spec) -> Result
     // SAFETY: the caller promises the command; all that `info` points to lives until the end of this function, and the
     // server copies it.
     let documented = unsafe { api!(RedisModule_SetCommandInfo)(command, &raw const info) };
-    if documented == raw::REDISMODULE_OK as c_int {
+    if documented == raw::REDISMODULE_OK {
         Ok(())
     } else {
         Err("document")
@@ -251,26 +244,26 @@ fn list(
         entry.key_spec_index = -1;
         entry.token = argument.token.map_or(ptr::null(), CStr::as_ptr);
         if argument.optional {
-            entry.flags |= raw::REDISMODULE_CMD_ARG_OPTIONAL as c_int;
+            entry.flags |= raw::REDISMODULE_CMD_ARG_OPTIONAL;
         }
         if argument.multiple {
-            entry.flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE as c_int;
+            entry.flags |= raw::REDISMODULE_CMD_ARG_MULTIPLE;
         }
-        entry.type_ = match argument.kind {
+        entry.kind = match argument.kind {
             ArgumentKind::Key => {
                 entry.key_spec_index = 0;
-                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY
+                raw::REDISMODULE_ARG_TYPE_KEY
             }
-            ArgumentKind::Integer => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,
-            ArgumentKind::String => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_STRING,
-            ArgumentKind::Word => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_PURE_TOKEN,
+            ArgumentKind::Integer => raw::REDISMODULE_ARG_TYPE_INTEGER,
+            ArgumentKind::String => raw::REDISMODULE_ARG_TYPE_STRING,
+            ArgumentKind::Word => raw::REDISMODULE_ARG_TYPE_PURE_TOKEN,
             ArgumentKind::OneOf(parts) => {
                 entry.subargs = list(parts, lists);
-                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF
+                raw::REDISMODULE_ARG_TYPE_ONEOF
             }
             ArgumentKind::Block(parts) => {
                 entry.subargs = list(parts, lists);
-                raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK
+                raw::REDISMODULE_ARG_TYPE_BLOCK
             }
         };
         entry
@@ -301,7 +294,7 @@ unsafe fn categorise(
         spec.core_categories
     };
     // SAFETY: the caller promises the command; the server copies the string.
-    if unsafe { set(command, categories.as_ptr()) } == raw::REDISMODULE_OK as c_int {
+    if unsafe { set(command, categories.as_ptr()) } == raw::REDISMODULE_OK {
         Ok(())
     } else {
         Err("put into its ACL categories")

@@ -6,13 +6,11 @@ use std::ops::RangeInclusive;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use redis_module::raw;
-
 use super::api::api;
-use super::{Load, MainThread, clock};
+use super::{Load, MainThread, clock, raw};
 use crate::stats::denied_keys;
 
-const OK: c_int = raw::REDISMODULE_OK as c_int;
+const OK: c_int = raw::REDISMODULE_OK;
 
 /// What `top-keys` can be.
 const TOP_KEYS_RANGE: RangeInclusive<u64> = 0..=denied_keys::MAX_KEYS;

@@ -3,10 +3,9 @@
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 
-use redis_module::raw;
-
 use super::MainThread;
 use super::api::optional;
+use super::raw;
 
 /// The context with which the server has called the module, as long as it waits for that.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,9 @@
 //! What the server tells without being asked: its events.
 
-use std::ffi::{c_int, c_void};
-
-use redis_module::raw;
+use std::ffi::c_void;
 
 use super::api::api;
-use super::{Load, replication, unload};
+use super::{Load, raw, replication, unload};
 
 /// The events that matter here. The server keeps one function of a module for each.
 const EVENTS: [u64; 8] = [
@@ -33,7 +31,7 @@ pub(crate) fn subscribe(load: &Load<'_>) {
         let subscribed = unsafe {
             api!(RedisModule_SubscribeToServerEvent)(load.ctx.as_ptr(), event, Some(on_event))
         };
-        subscribed == raw::REDISMODULE_OK as c_int
+        subscribed == raw::REDISMODULE_OK
     });
     replication::begin(all);
     unload::begin(load);

@@ -2,10 +2,9 @@
 
 use std::ffi::c_int;
 
-use redis_module::raw;
-
 use super::Load;
 use super::api::api;
+use super::raw;
 use crate::stats::info_section;
 
 /// Registers the section.
@@ -19,7 +18,7 @@ pub(crate) fn register_info(load: &Load<'_>) {
 unsafe extern "C" fn info(ctx: *mut raw::RedisModuleInfoCtx, _for_crash_report: c_int) {
     // SAFETY: the context is that of this call; no name: the section is named after the module.
     let wanted = unsafe { api!(RedisModule_InfoAddSection)(ctx, c"".as_ptr()) };
-    if wanted != raw::REDISMODULE_OK as c_int {
+    if wanted != raw::REDISMODULE_OK {
         return;
     }
     info_section::report(|name, value| {

@@ -3,17 +3,15 @@
 use std::ffi::{c_char, c_int, c_longlong};
 use std::{ptr, slice};
 
-use redis_module::raw;
-
 use super::api::api;
-use super::{Call, Error, replication};
+use super::{Call, Error, raw, replication};
 use crate::limiter::Timestamp;
 
-const READ: c_int = raw::REDISMODULE_READ as c_int;
-const WRITE: c_int = raw::REDISMODULE_WRITE as c_int;
-const OK: c_int = raw::REDISMODULE_OK as c_int;
-const EMPTY: c_int = raw::REDISMODULE_KEYTYPE_EMPTY as c_int;
-const STRING: c_int = raw::REDISMODULE_KEYTYPE_STRING as c_int;
+const READ: c_int = raw::REDISMODULE_READ;
+const WRITE: c_int = raw::REDISMODULE_WRITE;
+const OK: c_int = raw::REDISMODULE_OK;
+const EMPTY: c_int = raw::REDISMODULE_KEYTYPE_EMPTY;
+const STRING: c_int = raw::REDISMODULE_KEYTYPE_STRING;
 
 const REFUSED: Error = Error::Server(c"ERR the server refused to write the key");
 

@@ -1,16 +1,12 @@
 //! Loading and unloading: the functions that the server finds in the library, and what is registered while it loads.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_int};
 
-use redis_module::raw;
-
-use super::api::{api, optional, required};
+use super::api::{self, api, optional, required};
 use super::call::{bytes, handle, strings};
 use super::context::Context;
+use super::raw::{self, REDISMODULE_ERR as ERR, REDISMODULE_OK as OK};
 use super::{Command, Keys, MainThread, command_spec, server_info, unload};
-
-const OK: c_int = raw::REDISMODULE_OK as c_int;
-const ERR: c_int = raw::REDISMODULE_ERR as c_int;
 
 /// The module's name, as in `MODULE LIST`.
 const NAME: &CStr = c"ratelimit";
@@ -26,13 +22,6 @@ const fn number(digits: &str) -> c_int {
         Err(_) => 0,
     }
 }
-
-/// A key that was opened for writing counts as modified only if the module says so.
-const NO_IMPLICIT_SIGNAL_MODIFIED: c_int = 1 << 1;
-/// The module can be used while a replica loads a data set in the background.
-const HANDLE_REPL_ASYNC_LOAD: c_int = 1 << 2;
-/// Valkey 9: the module can be used while slots migrate atomically. Its state is strings, which the server migrates.
-const VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION: c_int = 1 << 5;
 
 /// The ACL category of the module's commands.
 const CATEGORY: &CStr = c"ratelimit";
@@ -75,17 +64,26 @@ unsafe extern "C" fn RedisModule_OnLoad(
     argv: *mut *mut raw::RedisModuleString,
     argc: c_int,
 ) -> c_int {
-    let version = raw::REDISMODULE_APIVER_1 as c_int;
-    // SAFETY: the context is that of the load; the server copies the name. This fills the table of functions.
-    if unsafe {
-        raw::Export_RedisModule_Init(ctx, NAME.as_ptr().cast::<c_char>(), VERSION, version)
-    } != OK
-    {
+    // SAFETY: the context is that of the load, and this is the first that the module does.
+    let missing = unsafe { api::fill(ctx) };
+    // SAFETY: the table was just filled. All servers that load modules have these two.
+    let (Some(is_busy), Some(introduce)) = (unsafe {
+        (
+            required::RedisModule_IsModuleNameBusy,
+            required::RedisModule_SetModuleAttribs,
+        )
+    }) else {
+        return ERR;
+    };
+    // SAFETY: the name is a C string. The server says itself that there is such a module already.
+    if unsafe { is_busy(NAME.as_ptr()) } != 0 {
         return ERR;
     }
+    // SAFETY: the context is that of the load; the server copies the name. Before this it logs nothing for the module.
+    unsafe { introduce(ctx, NAME.as_ptr(), VERSION, raw::REDISMODULE_APIVER_1) };
     // SAFETY: the server waits until this function returns.
     let ctx = unsafe { Context::new(ctx) };
-    if let Some(name) = required::missing() {
+    if let Some(name) = missing {
         refuse(
             ctx,
             &format!(
@@ -135,12 +133,13 @@ pub(crate) fn prepare(load: &Load<'_>) {
 }
 
 fn set_options(load: &Load<'_>) {
-    let mut wanted = NO_IMPLICIT_SIGNAL_MODIFIED | HANDLE_REPL_ASYNC_LOAD;
+    let mut wanted = raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED
+        | raw::REDISMODULE_OPTIONS_HANDLE_REPL_ASYNC_LOAD;
     // SAFETY: the table is written while the module loads and never afterwards.
     if let Some(known) = unsafe { optional::RedisModule_GetModuleOptionsAll } {
         // The bits of options do not mean the same everywhere.
         if server_info::is_valkey(load.ctx) {
-            wanted |= VALKEY_HANDLE_ATOMIC_SLOT_MIGRATION;
+            wanted |= raw::VALKEYMODULE_OPTIONS_HANDLE_ATOMIC_SLOT_MIGRATION;
         }
         // SAFETY: takes nothing and returns an integer.
         wanted &= unsafe { known() };

@@ -13,6 +13,7 @@ mod info;
 mod key;
 mod load;
 mod main_thread;
+mod raw;
 mod replication;
 mod server_info;
 mod unload;
@@ -27,4 +28,8 @@ pub(crate) use info::register_info;
 pub(crate) use key::{Key, Stored};
 pub(crate) use load::{Load, prepare, register};
 pub(crate) use main_thread::{MainThread, MainThreadCell};
+pub(crate) use raw::{
+    REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM,
+    REDISMODULE_CMD_KEY_RO, REDISMODULE_CMD_KEY_RW, REDISMODULE_CMD_KEY_UPDATE,
+};
 pub(crate) use user::User;

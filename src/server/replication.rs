@@ -23,10 +23,9 @@
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use redis_module::raw;
-
 use super::Call;
 use super::api::api;
+use super::raw;
 use super::server_info::ServerInfo;
 
 /// What is known of sinks. Only the server's main thread comes here.

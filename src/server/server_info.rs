@@ -3,13 +3,12 @@
 use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redis_module::raw;
-
 use super::api::api;
 use super::called::Reply;
 use super::context::Context;
+use super::raw;
 
-const OK: c_int = raw::REDISMODULE_OK as c_int;
+const OK: c_int = raw::REDISMODULE_OK;
 
 /// A section of `INFO`.
 #[derive(Debug)]

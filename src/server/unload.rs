@@ -21,12 +21,11 @@ use std::ffi::CStr;
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use redis_module::raw;
-
 use super::Load;
 use super::api::optional;
 use super::called::Reply;
 use super::context::Context;
+use super::raw;
 use super::server_info::ServerInfo;
 
 /// How many commands the server had carried out when it loaded the module. As long as there are no more, the load is

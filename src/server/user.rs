@@ -3,12 +3,10 @@
 use std::ffi::{c_char, c_int};
 use std::slice;
 
-use redis_module::raw;
-
-use super::Call;
 use super::api::{api, optional};
+use super::{Call, raw};
 
-const IN_A_SCRIPT: c_int = raw::REDISMODULE_CTX_FLAGS_LUA as c_int;
+const IN_A_SCRIPT: c_int = raw::REDISMODULE_CTX_FLAGS_LUA;
 
 /// The user of a call.
 #[derive(Debug)]
@@ -82,12 +80,12 @@ impl<'a> User<'a> {
             api!(RedisModule_ACLCheckKeyPermissions)(
                 self.handle,
                 name,
-                raw::REDISMODULE_CMD_KEY_ACCESS as c_int,
+                raw::REDISMODULE_CMD_KEY_ACCESS,
             )
         };
         // SAFETY: made above, and not used afterwards.
         unsafe { api!(RedisModule_FreeString)(self.call.ctx.as_ptr(), name) };
-        allowed == raw::REDISMODULE_OK as c_int
+        allowed == raw::REDISMODULE_OK
     }
 }
 

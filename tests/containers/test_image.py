@@ -461,7 +461,7 @@ def test_what_it_adds_to_the_server_image_is_this_and_no_more(image: str) -> Non
     assert listed == [f"root {mode} {file}" for mode, file in zip(modes, files, strict=True)]
     assert once(image, "cat", files[-1]) == (ROOT / "LICENSE").read_text().strip()
     notices = once(image, "cat", "/usr/share/doc/redis-ratelimit/THIRD-PARTY-NOTICES")
-    for linked in ("\nredis-module ", "\nlibunwind of LLVM"):
+    for linked in ("\nsiphasher ", "\nlibunwind of LLVM"):
         assert linked in notices
     base = base_of(image)
     size, before = (int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (image, base))
