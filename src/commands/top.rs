@@ -1,11 +1,9 @@
 //! `RL.TOP [count] [DB db]`
 
-use std::cell::LazyCell;
-
 use super::args::{Arguments, integer, or_zero};
 use super::errors::{INVALID_COUNT, INVALID_DB, SYNTAX};
 use super::reply::integer as reply_integer;
-use crate::server::{Argument, ArgumentKind, Call, Command, Error, Keys, Spec, User};
+use crate::server::{Argument, ArgumentKind, Call, Command, Error, KeyRules, Keys, Spec, User};
 use crate::stats::counters::{self, CommandCounters};
 use crate::stats::denied_keys::{self, Denied, MAX_KEYS};
 
@@ -13,6 +11,15 @@ use crate::stats::denied_keys::{self, Denied, MAX_KEYS};
 const DEFAULT_COUNT: u64 = 10;
 /// The highest number of a database.
 const MAX_DATABASE: u32 = i32::MAX as u32;
+
+/// How often a key is compared with a pattern, at most. That takes 20 ns; with 10,000 of them, and their replies, a call
+/// keeps the server for less than half a millisecond.
+const MAX_COMPARISONS: usize = 10_000;
+/// What is taken for the rules of a user if the server does not show them: many.
+const UNKNOWN_RULES: KeyRules = KeyRules {
+    read_all: false,
+    patterns: 20,
+};
 
 pub(super) struct Top;
 
@@ -42,17 +49,16 @@ impl Command for Top {
         denied_keys::with_ranking(call.main_thread(), call.now(), |ranking| {
             let shown: Vec<Denied<'_>> = match &user {
                 Some(user) => {
-                    // Of a key that was cut off, only the beginning is known.
-                    let reads_all = LazyCell::new(|| user.may_read_all());
-                    let shown = ranking
+                    let rules = user.key_rules().unwrap_or(UNKNOWN_RULES);
+                    let candidates = ranking
                         .filter(|denied| database.is_none_or(|only| denied.database == only))
                         .filter(|denied| call.may_see_database(denied.database))
-                        .filter(|denied| match denied.cut {
-                            true => *reads_all,
-                            false => user.may_read(denied.key),
-                        })
-                        .take(count as usize);
-                    Vec::from_iter(shown)
+                        .take(candidates(rules));
+                    // Of a key that was cut off, only the beginning is known.
+                    let shown = candidates.filter(|denied| {
+                        rules.read_all || !denied.cut && user.may_read(denied.key)
+                    });
+                    Vec::from_iter(shown.take(count as usize))
                 }
                 None => Vec::new(),
             };
@@ -67,6 +73,15 @@ impl Command for Top {
         })
         .unwrap_or_else(|| call.reply_array(0));
         Ok(())
+    }
+}
+
+/// How many keys are looked at, at most, for a user with these rules.
+fn candidates(rules: KeyRules) -> usize {
+    match MAX_COMPARISONS.checked_div(rules.patterns) {
+        Some(candidates) if !rules.read_all => candidates,
+        // All of them; or none, for a user without patterns is shown none.
+        _ => usize::MAX,
     }
 }
 

@@ -32,4 +32,4 @@ pub(crate) use raw::{
     REDISMODULE_CMD_KEY_ACCESS, REDISMODULE_CMD_KEY_DELETE, REDISMODULE_CMD_KEY_RM,
     REDISMODULE_CMD_KEY_RO, REDISMODULE_CMD_KEY_RW, REDISMODULE_CMD_KEY_UPDATE,
 };
-pub(crate) use user::User;
+pub(crate) use user::{KeyRules, User};

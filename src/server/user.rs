@@ -1,10 +1,11 @@
 //! The user on whose behalf a command runs.
 
 use std::ffi::{c_char, c_int};
-use std::slice;
 
+use super::Call;
 use super::api::{api, optional};
-use super::{Call, raw};
+use super::call::bytes;
+use super::raw;
 
 const IN_A_SCRIPT: c_int = raw::REDISMODULE_CTX_FLAGS_LUA;
 
@@ -41,28 +42,18 @@ impl<'a> User<'a> {
         (!handle.is_null()).then_some(Self { call, handle })
     }
 
-    /// Whether the user may read every key, by the pattern `*`. The server can be asked about one key only, so this is
-    /// read in the user's rules, as `ACL LIST` shows them: words, the first of a selector after a parenthesis. `false`
-    /// if the server does not show them (before Redis 7.0.6).
-    pub(crate) fn may_read_all(&self) -> bool {
+    /// What the user's rules say of keys, as `ACL LIST` shows them: words, the first of a selector after a parenthesis.
+    /// `None` if the server does not show them (before Redis 7.0.6).
+    pub(crate) fn key_rules(&self) -> Option<KeyRules> {
         // SAFETY: the table is written while the module loads and never afterwards.
-        let Some(describe) = (unsafe { optional::RedisModule_GetModuleUserACLString }) else {
-            return false;
-        };
+        let describe = unsafe { optional::RedisModule_GetModuleUserACLString }?;
         // SAFETY: the user is alive.
         let rules = unsafe { describe(self.handle) };
-        let mut len = 0;
         // SAFETY: the string was just made, and is freed below.
-        let bytes = unsafe { api!(RedisModule_StringPtrLen)(rules, &raw mut len) };
-        // SAFETY: the server points at `len` bytes that stay as they are until the string is freed.
-        let text: &[u8] = unsafe { slice::from_raw_parts(bytes.cast(), len) };
-        let found = text.split(|byte| *byte == b' ').any(|word| {
-            let rule = word.strip_prefix(b"(").unwrap_or(word);
-            matches!(rule, b"~*" | b"%R~*")
-        });
+        let found = KeyRules::of(unsafe { bytes(rules) });
         // SAFETY: made above, and not used afterwards.
         unsafe { api!(RedisModule_FreeString)(self.call.ctx.as_ptr(), rules) };
-        found
+        Some(found)
     }
 
     /// Whether the user may read `key`.
@@ -89,9 +80,59 @@ impl<'a> User<'a> {
     }
 }
 
+/// What a user's rules say of keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyRules {
+    /// Whether the user may read every key, by the pattern `*`.
+    pub(crate) read_all: bool,
+    /// How many patterns a key is compared with, at most.
+    pub(crate) patterns: usize,
+}
+
+impl KeyRules {
+    fn of(text: &[u8]) -> Self {
+        let words = text.split(|byte| *byte == b' ');
+        let rules = words.map(|word| word.strip_prefix(b"(").unwrap_or(word));
+        rules.fold(Self::default(), |found, rule| Self {
+            read_all: found.read_all || matches!(rule, b"~*" | b"%R~*"),
+            patterns: match rule {
+                [b'~' | b'%', ..] => found.patterns.saturating_add(1),
+                _ => found.patterns,
+            },
+        })
+    }
+}
+
 impl Drop for User<'_> {
     fn drop(&mut self) {
         // SAFETY: the handle is ours, and not used afterwards.
         unsafe { api!(RedisModule_FreeModuleUser)(self.handle) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyRules;
+
+    #[test]
+    fn rules_tell_whether_a_user_reads_all_keys_and_how_many_patterns_there_are() {
+        for (rules, read_all, patterns) in [
+            ("on nopass sanitize-payload ~* &* +@all", true, 1),
+            ("on nopass resetchannels -@all +rl.top", false, 0),
+            (
+                "on nopass ~a:* %R~b:* %W~* resetchannels -@all +rl.top",
+                false,
+                3,
+            ),
+            ("on nopass ~a:* %R~* resetchannels -@all", true, 2),
+            (
+                "on nopass ~a:* -@all (~* resetchannels -@all +get) (%W~b -@all)",
+                true,
+                3,
+            ),
+        ] {
+            let expected = KeyRules { read_all, patterns };
+            assert_eq!(KeyRules::of(rules.as_bytes()), expected, "{rules}");
+        }
     }
 }

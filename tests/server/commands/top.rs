@@ -127,6 +127,43 @@ fn only_keys_that_the_caller_may_read_are_listed() {
 }
 
 #[test]
+fn for_a_user_of_many_patterns_only_the_keys_denied_most_are_looked_at() {
+    let server = Server::start();
+    let mut client = server.connect();
+    client.ask("CONFIG SET ratelimit.top-keys 500");
+    let mut pipeline = redis::pipe();
+    for key in 0..500 {
+        // The later ones are denied more often.
+        for _ in 0..2 + key / 250 {
+            pipeline
+                .cmd("RL.CHECK")
+                .arg(format!("k:{key}"))
+                .arg(1)
+                .arg("1h")
+                .ignore();
+        }
+    }
+    pipeline.query::<()>(&mut client).unwrap();
+    let others: String = (0..39).map(|other| format!("~other{other}:* ")).collect();
+    for (patterns, listed) in [
+        ("~k:*", 500),
+        // 10,000 comparisons are 250 keys with 40 patterns each.
+        (&format!("{others}~k:*"), 250),
+        (&format!("{others}%R~*"), 500),
+    ] {
+        client.ask(&format!(
+            "ACL SETUSER reader reset on nopass {} +rl.top",
+            patterns.trim()
+        ));
+        let mut reader = server.connect();
+        reader.ask("AUTH reader x");
+        let shown = top(&mut reader, "RL.TOP 1000");
+        assert_eq!(shown.len(), listed, "{patterns}");
+        assert!(shown[..250].iter().all(|row| row.2 == 2), "{patterns}");
+    }
+}
+
+#[test]
 fn a_flood_of_new_keys_neither_grows_it_nor_hides_the_worst() {
     let server = Setup::new().module_arguments(["top-keys", "20"]).start();
     let mut client = server.connect();
