@@ -10,6 +10,7 @@ mod demo;
 mod harness;
 mod pictures;
 mod release;
+mod security;
 mod sizing;
 mod troubleshooting;
 mod users;
