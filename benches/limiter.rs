@@ -34,7 +34,9 @@ fn state<A: Encoding>(parameters: &A::Parameters, grants: u64) -> Option<Encoded
 /// One decision; whether it granted.
 fn decide<A: Encoding>(stored: Option<&[u8]>, parameters: &A::Parameters, now: Timestamp) -> bool {
     let mut limiter = Limiter::<A>::open(stored, parameters, now).unwrap();
-    let Outcome { decision, write } = limiter.decide(&ONE);
+    let Outcome {
+        decision, write, ..
+    } = limiter.decide(&ONE);
     if write == Write::Store {
         black_box(limiter.encode());
         black_box(limiter.expires_at());

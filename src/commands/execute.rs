@@ -43,9 +43,7 @@ pub(super) fn decide_with_receipt(
                 outcome
             }
         };
-        if outcome.decision.granted > 0 {
-            admitted = limiter.receipt();
-        }
+        admitted = outcome.charged.then(|| limiter.now());
         outcome
     })?;
     call.reply_integers(&receipt_row(&decision, admitted));
@@ -69,7 +67,9 @@ fn execute<A: Encoding>(
         limiter.set_parameters(parameters);
     }
     let blocks = limiter.blocks_in_a_row();
-    let Outcome { decision, write } = decide(&mut limiter);
+    let Outcome {
+        decision, write, ..
+    } = decide(&mut limiter);
     apply(write, &limiter, &mut key)?;
     // Closed before others hear of the decision: they may write the key.
     drop(key);

@@ -145,13 +145,17 @@ struct Row {
 impl Asked<'_> {
     /// Grants the request, for which there is room.
     fn grant(&mut self) -> Result<Row, Error> {
-        let Outcome { decision, write } = if self.cost > 0 {
+        let Outcome {
+            decision,
+            write,
+            charged,
+        } = if self.cost > 0 {
             self.limiter.decide(&self.request)
         } else {
             self.limiter.pass(&self.request)
         };
         apply(write, &self.limiter, &mut self.key)?;
-        let receipt = self.limiter.receipt().filter(|_| self.cost > 0);
+        let receipt = charged.then(|| self.limiter.now());
         let granted = self.cost;
         Ok(Row {
             decision: Decision {

@@ -86,7 +86,10 @@ fn refund<A: Encoding>(
     key: &mut Key<'_>,
     give_back: impl FnOnce(&mut Limiter<A>) -> Option<Outcome>,
 ) -> Result<Option<Decision>, Error> {
-    let Some(Outcome { decision, write }) = give_back(&mut limiter) else {
+    let Some(Outcome {
+        decision, write, ..
+    }) = give_back(&mut limiter)
+    else {
         return Ok(None);
     };
     apply(write, &limiter, key)?;

@@ -68,7 +68,9 @@ impl Command for Throttle {
         let mut limiter = open(&key, quota, now)?;
         let decision = match Units::new(quantity) {
             Some(cost) => {
-                let Outcome { decision, write } = limiter.decide(&Request::exact(cost));
+                let Outcome {
+                    decision, write, ..
+                } = limiter.decide(&Request::exact(cost));
                 apply(write, &limiter, &mut key)?;
                 drop(key);
                 observe(call, now, Self::COUNTERS, &decision);

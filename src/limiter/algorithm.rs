@@ -46,8 +46,8 @@ pub trait Algorithm: Sized {
     fn active(&self) -> NonEmpty<'_, Self::Limit>;
 
     /// Takes `units` from every active limit, whether there is room or not. The debt of a forced request is kept up to
-    /// one further quota; what is beyond is dropped.
-    fn charge(&mut self, units: u64, mode: Mode, now: Timestamp);
+    /// one further quota; what is beyond is dropped. Returns whether anything was taken.
+    fn charge(&mut self, units: u64, mode: Mode, now: Timestamp) -> bool;
 
     /// Gives back up to `units` from each limit that is stored, those admitted last: they count as never admitted.
     /// Returns the most that one limit gave back.

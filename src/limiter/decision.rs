@@ -58,6 +58,8 @@ pub struct Outcome {
     pub decision: Decision,
     /// What becomes of the key.
     pub write: Write,
+    /// Whether anything was charged: not if it was denied or costs nothing, nor to a debt that is full.
+    pub charged: bool,
 }
 
 /// What becomes of a key.

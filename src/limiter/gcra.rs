@@ -90,7 +90,8 @@ impl Algorithm for Bucket {
         NonEmpty::new(self, &[])
     }
 
-    fn charge(&mut self, units: u64, mode: Mode, _now: Timestamp) {
+    fn charge(&mut self, units: u64, mode: Mode, _now: Timestamp) -> bool {
+        let before = self.in_use;
         let in_use = self.in_use.saturating_add(self.quota.worth(units));
         self.in_use = if mode == Mode::Force {
             let max_debt = self.quota.capacity().saturating_mul(2).max(self.in_use);
@@ -99,6 +100,7 @@ impl Algorithm for Bucket {
             // The others are charged for what there is room for, or will be within the longest duration.
             in_use
         };
+        self.in_use > before
     }
 
     fn refund(&mut self, units: u64) -> u64 {

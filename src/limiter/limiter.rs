@@ -85,10 +85,11 @@ impl<A: Algorithm> Limiter<A> {
         if matches!(request.mode, Mode::Wait(_)) {
             return self.grant_turn(request, units);
         }
-        self.algorithm.charge(units, request.mode, self.now);
+        let charged = self.algorithm.charge(units, request.mode, self.now);
         Outcome {
             decision: self.decision_for(request, units),
             write: Write::Store,
+            charged,
         }
     }
 
@@ -96,13 +97,14 @@ impl<A: Algorithm> Limiter<A> {
     #[cold]
     fn grant_turn(&mut self, request: &Request, units: u64) -> Outcome {
         let retry_after = self.active().retry_after(request, self.now);
-        self.algorithm.charge(units, request.mode, self.now);
+        let charged = self.algorithm.charge(units, request.mode, self.now);
         Outcome {
             decision: Decision {
                 retry_after,
                 ..self.decision_for(request, units)
             },
             write: Write::Store,
+            charged,
         }
     }
 
@@ -121,6 +123,7 @@ impl<A: Algorithm> Limiter<A> {
         Outcome {
             decision: self.decision_for(request, 0),
             write,
+            charged: false,
         }
     }
 
@@ -129,6 +132,7 @@ impl<A: Algorithm> Limiter<A> {
         Outcome {
             decision: self.preview(request),
             write: self.write_unless_stored(),
+            charged: false,
         }
     }
 
@@ -177,7 +181,11 @@ impl<A: Algorithm> Limiter<A> {
             granted: refunded,
             ..self.preview(&Request::exact(Units::ONE))
         };
-        Some(Outcome { decision, write })
+        Some(Outcome {
+            decision,
+            write,
+            charged: false,
+        })
     }
 
     /// How many units of `request` can be granted. A block that still lasts leaves room for nothing, whatever the mode.

@@ -221,10 +221,13 @@ impl WindowLog {
     }
 
     /// Takes `units`, whether there is room or not. A debt is kept up to one further limit; what is beyond is dropped.
-    pub(super) fn charge(&mut self, units: u64, now: Timestamp) {
+    /// Returns whether anything was taken.
+    pub(super) fn charge(&mut self, units: u64, now: Timestamp) -> bool {
         let max_used = self.rule.limit.get().saturating_mul(2);
         let room = max_used.saturating_sub(self.used);
-        self.admit(units.min(room), now);
+        let charged = units.min(room);
+        self.admit(charged, now);
+        charged > 0
     }
 
     /// Gives back up to `units`, those admitted last. Returns how many.

@@ -189,11 +189,12 @@ impl Algorithm for Windows {
         NonEmpty::new(&self.first, others)
     }
 
-    fn charge(&mut self, units: u64, _mode: Mode, now: Timestamp) {
-        self.first.charge(units, now);
+    fn charge(&mut self, units: u64, _mode: Mode, now: Timestamp) -> bool {
+        let mut charged = self.first.charge(units, now);
         for log in self.others.iter_mut().take(self.others_active) {
-            log.charge(units, now);
+            charged |= log.charge(units, now);
         }
+        charged
     }
 
     fn refund(&mut self, units: u64) -> u64 {
@@ -229,16 +230,6 @@ impl Windows {
 
 /// Receipts: the time of an admission, by which its units can be found again.
 impl Limiter<Windows> {
-    /// The receipt of what was granted now; `None` if nothing was charged.
-    #[must_use]
-    pub fn receipt(&self) -> Option<Timestamp> {
-        let charged_now = |log: &WindowLog| {
-            let newest = log.groups().last();
-            newest.is_some_and(|group| group.newest == self.now())
-        };
-        self.active().iter().any(charged_now).then(|| self.now())
-    }
-
     /// As [`Limiter::refund`], but gives back units of the admission at `receipt`.
     pub fn refund_receipt(&mut self, units: Units, receipt: Timestamp) -> Option<Outcome> {
         let now = self.now();

@@ -81,7 +81,9 @@ impl<A: Encoding> RateLimiter for Key<A> {
         let now = Timestamp::from_micros(now);
         let mut limiter = Limiter::<A>::open(stored, &self.parameters, now)
             .expect("it was stored by this algorithm");
-        let Outcome { decision, write } = limiter.decide(&Request::exact(Units::ONE));
+        let Outcome {
+            decision, write, ..
+        } = limiter.decide(&Request::exact(Units::ONE));
         if write == Write::Store {
             limiter.encode_to(&mut self.stored);
         }

@@ -53,7 +53,9 @@ impl Key {
         &mut self,
         limiter: &Limiter<A>,
         request: &Request,
-        Outcome { decision, write }: Outcome,
+        Outcome {
+            decision, write, ..
+        }: Outcome,
     ) -> Answer {
         assert_ne!(write, Write::Delete, "a decision leaves something");
         let stored = write == Write::Store;
@@ -73,7 +75,9 @@ impl Key {
             Some(at) => limiter.refund_receipt(units(count), Timestamp::from_micros(at)),
             None => limiter.refund(units(count)),
         };
-        let Outcome { decision, write } = outcome?;
+        let Outcome {
+            decision, write, ..
+        } = outcome?;
         match write {
             Write::Nothing => {}
             Write::Store => self.store(&limiter),

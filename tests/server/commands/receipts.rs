@@ -45,11 +45,15 @@ fn a_receipt_is_the_time_of_the_admission_and_0_if_there_was_none() {
         row(&mut client, "RL.CHECK k 2 60 9 1h COST 3 receipt"),
         [0, 2, 0, -1, 60_000, 0]
     );
-    // A debt that is full is not charged.
-    row(&mut client, "RL.CHECK d 1 60 COST 2 FORCE RECEIPT");
-    assert_eq!(row(&mut client, "RL.CHECK d 1 60 FORCE RECEIPT")[5], now);
+    // A debt that is full is not charged, nor is who asks in the same microsecond told the receipt of another.
+    let force = "RL.CHECK d 1 60 COST 2 FORCE RECEIPT";
+    client.ask("MULTI");
+    client.ask(force);
+    client.ask(force);
+    let receipts: Vec<Vec<i64>> = redis::from_redis_value(client.ask("EXEC")).unwrap();
+    assert_eq!([receipts[0][5], receipts[1][5]], [now, 0]);
     clock.advance_millis(1);
-    assert_eq!(row(&mut client, "RL.CHECK d 1 60 FORCE RECEIPT")[5], 0);
+    assert_eq!(row(&mut client, force)[5], 0);
     // Without the word there are five.
     client.decide("RL.CHECK other 2 60");
 }
