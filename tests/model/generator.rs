@@ -145,7 +145,7 @@ impl Generator {
             rng,
         };
         generator.contract.set_clock(micros(0));
-        if generator.chance(25) {
+        if generator.chance(33) {
             generator.crowd();
         }
         let keys = if generator.crowded {
@@ -170,12 +170,14 @@ impl Generator {
     fn crowd(&mut self) {
         self.crowded = true;
         self.windows.truncate(2);
+        self.windows.sort_unstable();
         self.limits = (0..2)
-            .map(|_| [40, 100, 300, 1_000][self.rng.usize(..4)])
+            .map(|_| [60, 100, 300, 1_000][self.rng.usize(..4)])
             .collect();
         self.tempo = WINDOWS[self.windows[0]].1 / 60 + 1;
         self.clock = 45;
-        self.changes = self.changes.min(20);
+        self.receipts_wanted = self.receipts_wanted.max(60);
+        self.changes = self.changes.min(3);
     }
 
     fn chance(&mut self, of_100: u32) -> bool {
@@ -222,6 +224,8 @@ impl Generator {
         let about =
             |rng: &mut Rng, number: i128| (number + rng.i128(-1..=1)).clamp(1, 4_294_967_295);
         match self.rng.u32(..10) {
+            _ if self.crowded && self.chance(60) => 1,
+            _ if self.crowded && self.chance(80) => self.rng.i128(1..=limit / 16 + 1),
             0..5 => 1,
             5..7 => self.rng.i128(1..4),
             7 => self.rng.i128(1..=(limit / 8).max(1)),
@@ -244,7 +248,7 @@ impl Generator {
         if self.receipts.is_empty() || self.chance(5) {
             return (micros(self.now) - self.rng.i128(-5..5_000).max(0)).to_string();
         }
-        let recent = self.receipts.len().min(40);
+        let recent = self.receipts.len().min(100);
         let at = self.receipts.len() - 1 - self.rng.usize(..recent);
         (self.receipts[at] - i128::from(self.chance(5))).to_string()
     }
@@ -252,7 +256,7 @@ impl Generator {
     fn step(&mut self) {
         if self.chance(self.clock) {
             self.move_clock();
-        } else if self.chance(3) {
+        } else if self.chance(if self.crowded { 1 } else { 3 }) {
             let step = self.intrusion();
             self.take(step);
         } else {
@@ -310,6 +314,9 @@ impl Generator {
     fn move_clock(&mut self) {
         let window = WINDOWS[self.window()].1;
         let to = match self.rng.u32(..20) {
+            // Else all would have left the window again and again.
+            0..6 if self.crowded => self.now + self.rng.i128(1..5),
+            _ if self.crowded && self.chance(95) => self.now + self.rng.i128(0..=self.tempo),
             0..9 => self.now + self.rng.i128(0..=self.tempo),
             9 => self.now + self.rng.i128(0..3),
             10 => self.now + self.rng.i128(0..3_000),
@@ -367,6 +374,7 @@ impl Generator {
                 words[..if self.rng.bool() { 2 } else { 4 }].to_vec()
             }
             6..10 => vec!["RL.INFO".into(), name],
+            10..12 if self.crowded && self.chance(95) => vec!["RL.INFO".into(), name],
             10..12 => {
                 let other = self.key();
                 let words = ["RL.RESET".into(), name, KEYS[other].into()];

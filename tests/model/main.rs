@@ -52,13 +52,13 @@ fn what_has_failed_before_goes_as_the_contract_says() {
 fn random_histories_go_as_the_contract_says() {
     let mut seeds = random::generator();
     let mut stage = Stage::start();
-    for _ in 0..histories() {
+    for played in 0..histories() {
         let history = Generator::history(seeds.u64(..), STEPS);
         let Err(difference) = stage.play(&history) else {
             continue;
         };
         println!(
-            "A history of {} steps differs at step {}:\n{}",
+            "After {played} others a history of {} steps differs at step {}:\n{}",
             history.len(),
             difference.at,
             difference.text

@@ -22,7 +22,7 @@ pub fn shrink(
     };
     loop {
         let before = shrinking.best.clone();
-        shrinking.leave_out_steps();
+        while shrinking.leave_out_steps() {}
         shrinking.leave_out_words();
         shrinking.round_times();
         if shrinking.best == before || Instant::now() > shrinking.end {
@@ -55,7 +55,9 @@ impl Shrinking<'_> {
         }
     }
 
-    fn leave_out_steps(&mut self) {
+    /// Whether it became shorter.
+    fn leave_out_steps(&mut self) -> bool {
+        let before = self.best.len();
         let mut size = self.best.len().div_ceil(2);
         while size > 0 {
             let mut at = 0;
@@ -68,6 +70,7 @@ impl Shrinking<'_> {
             }
             size /= 2;
         }
+        self.best.len() < before
     }
 
     fn leave_out_words(&mut self) {
