@@ -48,7 +48,9 @@ impl Stage {
     pub fn start() -> Self {
         let (server, clock) =
             Clock::start_with(Setup::new().arguments(["--enable-debug-command", "yes"]));
-        let clients = [server.connect(), server.connect_resp3()];
+        let mut clients = [server.connect(), server.connect_resp3()];
+        // Keys go when they are looked at, and only then: a server that clears away some at any time takes them sooner.
+        clients[0].ask("DEBUG SET-ACTIVE-EXPIRE 0");
         Self {
             clock,
             clients,
