@@ -21,7 +21,7 @@ demo: ## Walk through the commands on a private server
 test: ## Run every test but the long ones; installs what is missing
 	@scripts/test
 
-test-long: ## Run the long ones: what a server does to every command alike, and an hour of random cases (MINUTES=60)
+test-long: ## Run the long ones: what a server does to every command alike, and an hour of random cases (MINUTES=60, SERVERS=)
 	@scripts/test --long
 
 test-python: ## Run the tests of integrations/python only

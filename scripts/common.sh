@@ -125,6 +125,11 @@ redis-7.0-bullseye  bookworm  redis   bullseye
 redis-sid-musl      sid       redis   musl
 valkey-sid-musl     sid       valkey  musl'
 
+# The names of all these servers.
+matrix_servers() {
+    awk '{ print $1 }' <<<"$debian_servers"$'\n'"$built_servers"
+}
+
 # debian_server NAME: its line.
 debian_server() {
     awk -v name="$1" '$1 == name { print; found = 1 } END { exit !found }' <<<"$debian_servers" ||

@@ -72,8 +72,11 @@ mod replication {
     mod sinks;
 }
 
-/// What should not happen: full memory, full disks, random input.
+/// What should not happen: full memory, full disks, random input, attacks.
 mod robustness {
+    mod hostile;
     mod memory;
     mod random_input;
+    mod requests;
+    mod states;
 }
