@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from redis_ratelimit import ArgumentError, Rate
 from redis_ratelimit.rates import MAX_UNITS, MAX_WINDOW_MS, milliseconds, one_rate, rates
+from redis_ratelimit.unusable import usable
 
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 
@@ -130,3 +131,13 @@ def test_a_rate_cannot_be_made_with_values_out_of_range() -> None:
     for limit, window in ((0, 1), (MAX_UNITS + 1, 1), (1, 0), (1, MAX_WINDOW_MS + 1), (1, 1.5), (True, 1)):
         with pytest.raises(ArgumentError):
             Rate(limit, window)  # type: ignore[arg-type]
+
+
+def test_what_is_remembered_of_a_limit_is_not_told_of_what_only_equals_it() -> None:
+    for _ in range(2):
+        assert usable(5, 60, "a test") == Rate(5, 60_000)
+        assert usable(5.0, 60, "a test") is None  # type: ignore[arg-type]
+        assert usable(True, 60, "a test") is None
+        # GCRA has no more than a unit for each nanosecond.
+        assert usable(4_294_967_295, 0.001, "a test", gcra=True) is None
+        assert usable(4_294_967_295, 0.001, "a test") is not None

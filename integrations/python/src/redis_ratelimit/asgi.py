@@ -112,7 +112,7 @@ def binding_rate(found: tuple[Rate, ...], decision: Decision) -> Rate:
 
 def quota_name(text: str) -> str:
     """Return the text as the name of a quota in headers, which are printable ASCII."""
-    return re.sub("[^ -~]", "?", text)
+    return text if text.isascii() and text.isprintable() else re.sub("[^ -~]", "?", text)
 
 
 class Pattern:

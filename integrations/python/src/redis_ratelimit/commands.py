@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from redis.crc import key_slot
@@ -27,9 +28,9 @@ MAX_RESET = 1024
 """How many keys RL.RESET takes at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request(Generic[T]):
-    """One command."""
+    """One command. Nothing changes it: it is not frozen, for that would double what it takes to make one."""
 
     words: tuple[Word, ...]
     keys: tuple[bytes, ...]
@@ -66,12 +67,13 @@ def check(
     found = rates(given)
     if not found:
         raise ArgumentError("check needs at least one rate")
-    words = ["RL.CHECK", _bytes(key), *_windows(found), *_options(cost, at_most, force, block, upto, keep)]
+    raw = _bytes(key)
+    words: list[Word] = ["RL.CHECK", raw, *_windows(found), *_options(cost, at_most, force, block, upto, keep)]
     if renew is not None:
         words += ["RENEW", _receipt(renew, "renew")]
     elif receipt:
         words.append("RECEIPT")
-    return _decision(key, words, limit=min(found).limit, cost=cost, receipt=receipt or renew is not None)
+    return _decision(raw, words, min(found).limit, cost, receipt or renew is not None)
 
 
 def gcra(
@@ -89,7 +91,8 @@ def gcra(
 ) -> Request[Decision]:
     """``RL.GCRA``."""
     rate = one_rate(given)
-    words = ["RL.GCRA", _bytes(key), *_windows([rate])]
+    raw = _bytes(key)
+    words: list[Word] = ["RL.GCRA", raw, *_windows((rate,))]
     most = checked_burst(rate, burst)
     if burst is not None:
         words += ["BURST", burst]
@@ -99,7 +102,7 @@ def gcra(
             if given_too:
                 raise ArgumentError(f"max_wait and {other} exclude each other")
         words += ["MAXWAIT", _time(milliseconds(max_wait, "max_wait"))]
-    return _decision(key, words, limit=most, cost=cost)
+    return _decision(raw, words, most, cost)
 
 
 def pairs_of(given: Mapping[Key, RateLike] | Iterable[tuple[Key, RateLike]]) -> tuple[tuple[Key, RateLike], ...]:
@@ -123,7 +126,7 @@ def mcheck(
     keys = [_bytes(key) for key in named]
     if len(set(keys)) != len(keys):
         raise ArgumentError("the keys of mcheck must differ")
-    found = [one_rate(rate) for _, rate in pairs]
+    found = tuple(one_rate(rate) for _, rate in pairs)
     words: list[Word] = ["RL.MCHECK", len(keys), *keys, *_windows(found), *_options(cost, force=force)]
     if costs is not None:
         words += ["COSTS", *_costs(costs, len(keys), cost)]
@@ -222,13 +225,21 @@ def top(count: int, database: int | None = None) -> Request[list[TopKey]]:
     return Request(("RL.TOP", count, *only), (), read, None)
 
 
-def _decision(key: Key, words: list[Word], *, limit: int, cost: int, receipt: bool = False) -> Request[Decision]:
+def _decision(key: bytes, words: list[Word], limit: int, cost: int, receipt: bool = False) -> Request[Decision]:
     return Request(
         tuple(words),
-        (_bytes(key),),
-        lambda replies: _fields(replies[0], receipt),
+        (key,),
+        _read_with_receipt if receipt else _read,
         lambda policy, reason: answer(policy, reason, limit=limit, cost=cost),
     )
+
+
+def _read(replies: list[Any]) -> Decision:
+    return _fields(replies[0])
+
+
+def _read_with_receipt(replies: list[Any]) -> Decision:
+    return _fields(replies[0], receipt=True)
 
 
 def _bytes(key: Key) -> bytes:
@@ -242,8 +253,9 @@ def _bytes(key: Key) -> bytes:
         raise ArgumentError("the key is no valid text: build it with redis_ratelimit.keys.key()") from error
 
 
-def _windows(found: Iterable[Rate]) -> list[Word]:
-    return [word for rate in found for word in (rate.limit, _time(rate.window_ms))]
+@lru_cache(maxsize=1024)
+def _windows(found: tuple[Rate, ...]) -> tuple[bytes, ...]:
+    return tuple(word.encode() for rate in found for word in (str(rate.limit), _time(rate.window_ms)))
 
 
 def _time(milliseconds: int) -> str:
@@ -277,6 +289,9 @@ def _options(
     upto: Duration | None = None,
     keep: int = 0,
 ) -> list[Word]:
+    plain = type(cost) is int and cost == 1 and type(keep) is int and keep == 0
+    if plain and not (at_most or force) and block is None and upto is None:
+        return []
     if force and at_most:
         raise ArgumentError("at_most and force exclude each other")
     if force and block is not None:
@@ -320,9 +335,10 @@ def _integer(value: Any) -> int:
 def _fields(reply: Any, receipt: bool = False) -> Decision:
     """Read the five integers, and a sixth if it was asked for. Later versions may send more."""
     wanted = 6 if receipt else 5
-    if not isinstance(reply, list) or len(reply) < wanted:
+    # A subclass of int, such as bool, is none that a server sends.
+    if not isinstance(reply, list) or [*map(type, reply[:wanted])] != [int] * wanted:
         raise ReplyError(f"{wanted} integers were expected in the reply, not {reply!r:.200}")
-    granted, limit, remaining, retry_after, reset_after, *more = map(_integer, reply[:wanted])
+    granted, limit, remaining, retry_after, reset_after, *more = reply[:wanted]
     return Decision(granted, limit, remaining, retry_after, reset_after, receipt=more[0] if more else 0)
 
 

@@ -1,9 +1,9 @@
 """Throttles of Django REST framework, decided by the server: drop-ins for those in ``rest_framework.throttling``.
 
 Rates, scopes and the methods to override (`get_cache_key`, `get_ident`, `parse_rate`, `get_rate`, `throttle_success`,
-`throttle_failure`) are those of the framework. Three Django settings are read at each request:
+`throttle_failure`) are those of the framework. There are three Django settings:
 
-- ``DISABLE_THROTTLING = True`` lets everything pass, and asks nothing.
+- ``DISABLE_THROTTLING = True`` lets everything pass, and asks nothing. It is read at each request.
 - ``THROTTLE_FAILURE_POLICY`` says what happens when there is no decision, because Redis is down or refuses the
   password: ``"open"`` lets requests pass, the default, since a throttle is there to keep an API working; ``"closed"``
   answers 429 with a second to wait; ``"raise"`` raises `UnavailableError`. The attribute `policy` of a class says it
@@ -25,6 +25,7 @@ from rest_framework.settings import api_settings
 from .client import RateLimiter
 from .decision import Decision
 from .django import connection
+from .django.settings import setting
 from .errors import ArgumentError
 from .keys import client_ip, key
 from .policy import Policy
@@ -100,7 +101,7 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
         scope = [str(self.scope)] if self.scope else []
         # The framework makes text of whatever its classes return: a UUID, a float, a tuple, a text to be translated.
         self.key = key(*scope, ident if isinstance(ident, str | bytes) else str(ident), window, prefix=self.key_prefix)
-        with connection.explained():
+        with connection.explained:
             self.decision = self._limiter().check(self.key, rate)
         return self.throttle_success() if self.decision.allowed else self.throttle_failure()
 
@@ -120,7 +121,7 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
 
     def _refuse_all(self) -> bool:
         """Return the answer to every request, if the limit is one of nothing."""
-        if not (getattr(settings, "THROTTLE_OBSERVE", False) if self.observe is None else self.observe):
+        if not (setting("THROTTLE_OBSERVE", False) if self.observe is None else self.observe):
             return self.throttle_failure()
         why = f"a limit of {self.num_requests} in {self.duration} s refuses every request"
         self._limiter()._observer.note(f"scope {self.scope!r}", why)
@@ -131,7 +132,7 @@ class SimpleRateThrottle(throttling.SimpleRateThrottle):
 
     def _limiter(self) -> RateLimiter:
         limiter = connection.limiter(self.cache)
-        policy: Policy = self.policy or getattr(settings, "THROTTLE_FAILURE_POLICY", None) or "open"
+        policy: Policy = self.policy or setting("THROTTLE_FAILURE_POLICY") or "open"
         try:
             limiter = limiter.with_policy(policy)
         except ArgumentError as error:

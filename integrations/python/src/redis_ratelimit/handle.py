@@ -27,6 +27,7 @@ from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisClusterEx
 from .classify import CLIENT_ERRORS, is_demotion
 from .commands import Request
 from .connection import Target
+from .direct import direct_way
 from .errors import PoolExhaustedError
 
 T = TypeVar("T")
@@ -53,10 +54,11 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 class Place:
     """A client, and the room for calls on it: those of the process, or of one event loop."""
 
-    __slots__ = ("client", "room")
+    __slots__ = ("client", "may_go_directly", "room")
 
     def __init__(self, room: Any) -> None:
         self.client: Any = None
+        self.may_go_directly: Callable[[], bool] | None = None
         self.room = room
 
 
@@ -85,8 +87,12 @@ class ClientHandle(ABC):
     """Calls a function of redis-py, and returns what it returns in the end."""
 
     @abstractmethod
-    async def _place(self) -> Place:
-        """Return where the caller belongs."""
+    def _place(self) -> Place | None:
+        """Return where the caller belongs; None if that has to be made first, by `_settle`."""
+
+    @abstractmethod
+    async def _settle(self) -> Place:
+        """Make the place of the caller."""
 
     @abstractmethod
     async def _enter(self, room: Any) -> bool:
@@ -96,6 +102,10 @@ class ClientHandle(ABC):
     async def _prepare(self, client: Any) -> None:
         """Let a cluster client find out about the cluster."""
 
+    @abstractmethod
+    async def _exchange(self, pool: Any, words: Sequence[Any]) -> Any:
+        """Send a command on a connection of the pool, and return the reply. See `direct`."""
+
     # Of both
 
     async def send(self, request: Request[Any]) -> list[Any]:
@@ -103,7 +113,8 @@ class ClientHandle(ABC):
 
         Raises `PoolExhaustedError` if no connection is free in time, else what redis-py raises.
         """
-        return await self._seated(self._send, request)
+        place = self._place() or await self._settle()
+        return await (self._send(place, request) if place.room is None else self._seated(place, self._send, request))
 
     async def send_all(self, requests: Sequence[Request[Any]]) -> list[list[Any] | Exception]:
         """Send requests with keys at once, in a cluster to one node after the other. They are no transaction.
@@ -111,14 +122,13 @@ class ClientHandle(ABC):
         Returns for each what `send` would have returned, or raised.
         """
         try:
-            return await self._seated(self._send_all, requests)
+            return await self._seated(self._place() or await self._settle(), self._send_all, requests)
         except PoolExhaustedError as error:
             return [error] * len(requests)
         except CLIENT_ERRORS as error:
             return [error] * len(requests)
 
-    async def _seated(self, send: Callable[[Place, Any], Coroutine[Any, Any, T]], what: Any) -> T:
-        place = await self._place()
+    async def _seated(self, place: Place, send: Callable[[Place, Any], Coroutine[Any, Any, T]], what: Any) -> T:
         room = place.room
         if room is None:
             return await send(place, what)
@@ -132,8 +142,10 @@ class ClientHandle(ABC):
             room.release()
 
     async def _send(self, place: Place, request: Request[Any]) -> list[Any]:
-        client = self._client_of(place)
+        client = place.client or self._client_of(place)
         try:
+            if place.may_go_directly is not None and place.may_go_directly():
+                return [await self._exchange(client.connection_pool, request.words)]
             return await self._execute(client, request)
         except SlotNotCoveredError:
             # A cluster client looks for the owner of a slot again only when a node has sent it elsewhere.
@@ -200,7 +212,10 @@ class ClientHandle(ABC):
         if client is None:
             with self._lock:
                 if place.client is None:
-                    place.client = self.target.make()
+                    client = self.target.make()
+                    if self.target.owned and not self.target.cluster:
+                        place.may_go_directly = direct_way(client)
+                    place.client = client
                 client = place.client
         return client
 
@@ -224,9 +239,9 @@ class BlockingHandle(ClientHandle):
         super().__init__(target, target.max_connections, patience)
         self._process = 0
         self._only = Place(None)
-        self._settle()
+        self._begin()
 
-    def _settle(self) -> None:
+    def _begin(self) -> None:
         """Make room in this process. In the one that it was forked from, others may have had seats."""
         self._only.room = None if self._max_connections is None else threading.Semaphore(self._max_connections)
         self._process = os.getpid()
@@ -239,11 +254,13 @@ class BlockingHandle(ClientHandle):
         """Close the connections; a later call opens them again."""
         run(self._discard(self._only))
 
-    async def _place(self) -> Place:
-        if self._only.room is not None and self._process != os.getpid():
-            with self._lock:
-                if self._process != os.getpid():
-                    self._settle()
+    def _place(self) -> Place | None:
+        return self._only if self._only.room is None or self._process == os.getpid() else None
+
+    async def _settle(self) -> Place:
+        with self._lock:
+            if self._process != os.getpid():
+                self._begin()
         return self._only
 
     async def _enter(self, room: threading.Semaphore) -> bool:
@@ -251,6 +268,14 @@ class BlockingHandle(ClientHandle):
 
     async def _prepare(self, client: Any) -> None:
         pass
+
+    async def _exchange(self, pool: Any, words: Sequence[Any]) -> Any:
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*words)
+            return connection.read_response(disable_decoding=True)
+        finally:
+            pool.release(connection)
 
 
 class AsyncHandle(ClientHandle):
@@ -272,7 +297,7 @@ class AsyncHandle(ClientHandle):
 
     async def client(self) -> Any:
         """Return the client of the running loop, for those who ask other things than limits."""
-        return self._client_of(await self._place())
+        return self._client_of(self._place() or await self._settle())
 
     async def close(self) -> None:
         """Close the connections of all loops; a later call opens them again."""
@@ -305,14 +330,14 @@ class AsyncHandle(ClientHandle):
             return done if loop.is_running() else None
         return None
 
-    async def _place(self) -> Place:
+    def _place(self) -> Place | None:
         if self._theirs is not None:
             return self._theirs
-        loop = asyncio.get_running_loop()
-        found = self._places.get(loop)
-        return found[0] if found is not None else await self._settle(loop)
+        found = self._places.get(asyncio.get_running_loop())
+        return None if found is None else found[0]
 
-    async def _settle(self, loop: asyncio.AbstractEventLoop) -> Place:
+    async def _settle(self) -> Place:
+        loop = asyncio.get_running_loop()
         place = Place(asyncio.Semaphore(self._max_connections or MAX_CONNECTIONS))
         keeper = _keep(weakref.ref(self), loop, place)
         # Begun in this loop, it is ended by it. It waits for nothing, so no other task comes here meanwhile.
@@ -343,6 +368,14 @@ class AsyncHandle(ClientHandle):
 
     async def _prepare(self, client: Any) -> None:
         await client.initialize()
+
+    async def _exchange(self, pool: Any, words: Sequence[Any]) -> Any:
+        connection = await pool.get_connection()
+        try:
+            await connection.send_command(*words)
+            return await connection.read_response(disable_decoding=True)
+        finally:
+            await pool.release(connection)
 
     async def _pipeline(self, client: Any, node: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
         if node is None:

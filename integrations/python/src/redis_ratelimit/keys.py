@@ -25,6 +25,8 @@ _SPECIAL = re.compile(r"[%:{}\x00-\x1f\x7f-\x9f]")
 # How Python decodes what is none.
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _ESCAPED = re.compile(r"%([0-9A-F]{2})", re.ASCII)
+_BRACKETED = re.compile(r"\[([^\]]*)\](?::[0-9]+)?", re.ASCII)
+_WITH_PORT = re.compile(r"[0-9.]+:[0-9]+", re.ASCII)
 _HASHED = re.compile(r"%=[0-9a-f]{40}", re.ASCII)
 
 
@@ -52,6 +54,8 @@ def key(*parts: Part, prefix: str = "rl", tag: Part | None = None) -> str:
 
 
 def _part(value: Part) -> str:
+    if type(value) is str and value.isascii() and len(value) <= LONGEST_PART:
+        return escape(value)
     raw = _bytes(value)
     return escape(raw) if len(raw) <= LONGEST_PART else hashed(raw)
 
@@ -73,6 +77,8 @@ def escape(value: str | bytes) -> str:
     >>> escape("{a}:b"), escape(b"\xff")
     ('%7Ba%7D%3Ab', '%FF')
     """
+    if type(value) is str and value.isascii() and _SPECIAL.search(value) is None:
+        return value
     text = _bytes(value).decode("utf-8", "surrogateescape")
     return _NO_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", _SPECIAL.sub(_percent, text))
 
@@ -155,11 +161,11 @@ def read_address(text: str) -> Address | None:
     None for what is none.
     """
     text = text.strip().strip('"')
-    bracketed = re.fullmatch(r"\[([^\]]*)\](?::[0-9]+)?", text, re.ASCII)
-    if bracketed:
-        text = bracketed[1]
-    elif re.fullmatch(r"[0-9.]+:[0-9]+", text, re.ASCII):
-        text = text.rpartition(":")[0]
+    if ":" in text or "[" in text:
+        if bracketed := _BRACKETED.fullmatch(text):
+            text = bracketed[1]
+        elif _WITH_PORT.fullmatch(text):
+            text = text.rpartition(":")[0]
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Sequence
@@ -70,7 +69,7 @@ class Limiter:
         >>> logins.policy, limiter.policy
         ('closed', 'raise')
         """
-        other = copy.copy(self)
+        other = self._copy()
         other._policy = checked(policy)
         return other
 
@@ -96,27 +95,43 @@ class Limiter:
         >>> trying.check("trial:ann", "1/h").allowed, limiter.check("trial:ann", "1/h").allowed
         (True, False)
         """
-        other = copy.copy(self)
+        other = self._copy()
         other._observe = checked_observe(observe)
         return other
 
-    async def _decide(self, command: Callable[..., Request[T]], *words: Any, **options: Any) -> T:
+    def _copy(self) -> Self:
+        # copy.copy() asks how to, each time; adapters have another policy for each request.
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    # Plain functions that return what to await: each coroutine in a coroutine takes as long as what it does.
+
+    def _decide(self, command: Callable[..., Request[T]], *words: Any, **options: Any) -> Coroutine[Any, Any, T]:
         """Ask what the function makes of the words, unless it is known that it is still denied."""
         if self._denials is None:
-            return await self._ask(command(*words, **options))
+            return self._ask(command(*words, **options))
+        return self._decide_unless_known(self._denials, command, words, options)
+
+    async def _decide_unless_known(
+        self, denials: Denials, command: Callable[..., Request[T]], words: tuple[Any, ...], options: dict[str, Any]
+    ) -> T:
         name = (command, *words, *options.values())
         # Before anything is built: that would cost more than the answer.
-        known: Any = self._denials.find(name)
+        known: Any = denials.find(name)
         if known is None:
             return await self._ask(command(*words, **options), name=name)
         if self._observe:
             known = self._observer.let_pass(command(*words, **options), known)
         return known  # type: ignore[no-any-return]
 
-    async def _ask(self, request: Request[T], *, name: Hashable = None, count: bool = True) -> T:
+    def _ask(self, request: Request[T], *, name: Hashable = None, count: bool = True) -> Coroutine[Any, Any, T]:
         """Send a request. A denial is remembered by `name`; with `count` observe mode counts what it lets pass."""
-        if not self._observe or request.fallback is None:
-            return await self._answer(request, name)
+        if self._observe and request.fallback is not None:
+            return self._observed(request, name, count)
+        return self._answer(request, name)
+
+    async def _observed(self, request: Request[T], name: Hashable, count: bool) -> T:
         try:
             answer = await self._answer(request, name)
         except RateLimitError as error:

@@ -10,15 +10,17 @@ from .errors import ArgumentError
 Policy = Literal["open", "closed", "raise"]
 """``open`` lets requests pass, ``closed`` refuses them, ``raise`` leaves it to the caller of the limiter."""
 
+_POLICIES: tuple[Policy, ...] = get_args(Policy)
+
 CLOSED_RETRY_AFTER_MS = 1000
 """What a request refused by the policy ``closed`` is told to wait; nobody knows when the server is back."""
 
 
 def checked(policy: str) -> Policy:
     """Return the policy, or raise `ArgumentError` if it is none."""
-    for known in get_args(Policy):
+    for known in _POLICIES:
         if policy == known:
-            return known  # type: ignore[no-any-return]
+            return known
     raise ArgumentError(f"policy must be 'open', 'closed' or 'raise', not {policy!r:.80}")
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TypeAlias
 
 from .errors import ArgumentError
@@ -133,7 +134,7 @@ class Rate:
         >>> Rate.parse_many("5/m; 100 per hour")
         (Rate(limit=5, window_ms=60000), Rate(limit=100, window_ms=3600000))
         """
-        return tuple(cls.parse(part) for part in re.split(r"[;,|]", text))
+        return _parsed(text)
 
     @property
     def window(self) -> timedelta:
@@ -146,6 +147,12 @@ class Rate:
             if rest == 0:
                 return f"{self.limit}/{number}{unit}"
         return f"{self.limit}/{self.window_ms}ms"
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> tuple[Rate, ...]:
+    # An application has few rates, and asks with each of them all the time.
+    return tuple(Rate.parse(part) for part in re.split(r"[;,|]", text))
 
 
 def checked_burst(rate: Rate, burst: int | None = None) -> int:

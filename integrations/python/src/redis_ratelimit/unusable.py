@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import lru_cache
 
 from .errors import ArgumentError
 from .rates import Rate, checked_burst
@@ -25,12 +26,18 @@ def usable(limit: int, seconds: float, name: str, *, gcra: bool = False) -> Rate
     An error is logged then, which names the limit by `name`; once for each limit.
     """
     try:
-        rate = Rate.of(limit, seconds)
-        if gcra:
-            checked_burst(rate, limit)
+        return _rate(limit, seconds, gcra)
     except ArgumentError as error:
         _tell(limit, seconds, name, error)
         return None
+
+
+# By the types, too: 5.0 is equal to 5, and no limit.
+@lru_cache(maxsize=1024, typed=True)
+def _rate(limit: int, seconds: float, gcra: bool) -> Rate:
+    rate = Rate.of(limit, seconds)
+    if gcra:
+        checked_burst(rate, limit)
     return rate
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from ..keys import read_address
+from .settings import setting
 
 
 def client_network(request: HttpRequest) -> str:
@@ -28,10 +28,9 @@ def client_network(request: HttpRequest) -> str:
             "RATELIMIT_IP_META_KEY name a function of the request that returns the client's address, such as one that "
             "calls redis_ratelimit.client_ip() with trusted_proxies"
         )
-    if address.version == 4:
-        mask = getattr(settings, "RATELIMIT_IPV4_MASK", 32)
-    else:
-        mask = getattr(settings, "RATELIMIT_IPV6_MASK", 64)
+    mask = setting("RATELIMIT_IPV4_MASK", 32) if address.version == 4 else setting("RATELIMIT_IPV6_MASK", 64)
+    if mask == address.max_prefixlen and not getattr(address, "scope_id", None):
+        return str(address)
     # By number, which leaves the scope of fe80::1%eth0 behind.
     kind = ipaddress.IPv4Network if address.version == 4 else ipaddress.IPv6Network
     return str(kind((int(address), mask), strict=False).network_address)
@@ -44,7 +43,7 @@ def user_or_network(request: HttpRequest) -> str:
 
 def _source(request: HttpRequest) -> tuple[str, Any]:
     """Return what is asked for the address, and what it says."""
-    key = getattr(settings, "RATELIMIT_IP_META_KEY", None) or "REMOTE_ADDR"
+    key = setting("RATELIMIT_IP_META_KEY") or "REMOTE_ADDR"
     if callable(key) or "." in key:
         function = key if callable(key) else import_string(key)
         return "what RATELIMIT_IP_META_KEY returns", function(request)

@@ -6,8 +6,6 @@ Only the connection is the cache's. Its key prefix, version and serializer are n
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +21,7 @@ from django.utils.connection import ConnectionProxy
 from ..client import RateLimiter
 from ..connection import DEFAULT_TIMEOUT
 from ..errors import ArgumentError, ConfigurationError
+from .settings import setting
 
 BACKENDS = "django_redis.cache.RedisCache or django.core.cache.backends.redis.RedisCache"
 
@@ -56,25 +55,31 @@ def limiter(cache: str | BaseCache | ConnectionProxy[Any] = DEFAULT_CACHE_ALIAS)
         return _of_caches[cache]
 
 
-def observing(limiter: RateLimiter, setting: str, given: bool | None = None) -> RateLimiter:
+def observing(limiter: RateLimiter, name: str, given: bool | None = None) -> RateLimiter:
     """Return the limiter in observe mode or not: as `given`, or else as the setting says.
 
     Raises `ImproperlyConfigured` if that is neither True nor False: a text from the environment would be taken for yes.
     """
-    observe = getattr(settings, setting, False) if given is None else given
+    observe = setting(name, False) if given is None else given
     try:
         return limiter.with_observe(observe)
     except ArgumentError as error:
-        raise ImproperlyConfigured(f"{setting}: {error}") from error
+        raise ImproperlyConfigured(f"{name}: {error}") from error
 
 
-@contextmanager
-def explained() -> Iterator[None]:
-    """Turn what the server is not, such as one with the module, into Django's `ImproperlyConfigured`."""
-    try:
-        yield
-    except ConfigurationError as error:
-        raise ImproperlyConfigured(str(error)) from error
+class _Explained:
+    """Turns what the server is not, such as one with the module, into Django's `ImproperlyConfigured`."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, ConfigurationError):
+            raise ImproperlyConfigured(str(error)) from error
+
+
+explained = _Explained()
+"""To be entered around what asks the server. It holds nothing."""
 
 
 def _make(cache: BaseCache, name: str) -> RateLimiter:

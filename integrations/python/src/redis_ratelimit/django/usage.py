@@ -26,6 +26,7 @@ from ..unusable import usable
 from . import connection
 from .address import client_network, user_or_network
 from .decided import note, note_never
+from .settings import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,14 +84,14 @@ def get_usage(
     value = _value(key, group, request)
     checked = usable(limit, period, f"group {group!r} of django-ratelimit") if limit > 0 else None
     if checked is None:
-        if getattr(settings, "RATELIMIT_OBSERVE", False):
+        if setting("RATELIMIT_OBSERVE", False):
             _limiter()._observer.note(f"group {group!r}", f"a limit of {limit} in {period} s refuses every request")
             return Usage(count=0, limit=limit, should_limit=False, time_left=0)
         note_never(request, period)
         return Usage(count=max(limit, 0) + 1, limit=limit, should_limit=True, time_left=period)
     name = _key(group, value, checked, method)
     limiter = _limiter()
-    with connection.explained():
+    with connection.explained:
         decision = limiter.check(name, checked) if increment else limiter.peek(name)
     if decision is not None:
         note(request, LevelDecision(quota_name(group), checked, name, decision))
@@ -105,8 +106,8 @@ def get_usage(
 
 
 def _limiter() -> RateLimiter:
-    alias = getattr(settings, "RATELIMIT_USE_CACHE", "default")
-    fail_open = getattr(settings, "RATELIMIT_FAIL_OPEN", False)
+    alias = setting("RATELIMIT_USE_CACHE", "default")
+    fail_open = setting("RATELIMIT_FAIL_OPEN", False)
     limiter = connection.limiter(alias).with_policy("open" if fail_open else "closed")
     return connection.observing(limiter, "RATELIMIT_OBSERVE")
 
@@ -142,11 +143,17 @@ def _rate(rate: Any, group: str, request: HttpRequest) -> tuple[int, int] | None
     if rate is None:
         return None
     try:
-        limit, period = core._split_rate(rate)
+        limit, period = _split(rate) if isinstance(rate, str) else core._split_rate(rate)
     except (AttributeError, TypeError, ValueError):
         raise ImproperlyConfigured(
             f"not a rate of django-ratelimit: {rate!r:.80}. Write '5/m', '100/15m', '3/10s'"
         ) from None
+    return limit, period
+
+
+@functools.lru_cache(maxsize=1024)
+def _split(rate: str) -> tuple[int, int]:
+    limit, period = core._split_rate(rate)
     return limit, period
 
 
@@ -175,7 +182,7 @@ def _value(key: Any, group: str, request: HttpRequest) -> Any:
 
 def _key(group: str, value: Any, rate: Rate, method: Any) -> str:
     """Return ``rl:group:value:rate``, and the methods if they are not all: each combination counts for itself."""
-    algorithm = getattr(settings, "RATELIMIT_HASH_ALGORITHM", None)
+    algorithm = setting("RATELIMIT_HASH_ALGORITHM")
     if algorithm is not None:
         # Who asks for one wants no addresses or names in keys.
         algorithm = import_string(algorithm) if isinstance(algorithm, str) else algorithm
@@ -186,6 +193,6 @@ def _key(group: str, value: Any, rate: Rate, method: Any) -> str:
     if method not in (ALL, list(ALL)):
         methods = [method] if isinstance(method, str) else method
         parts.append(",".join(sorted({name.upper() for name in methods})))
-    prefix = getattr(settings, "RATELIMIT_CACHE_PREFIX", "rl:")
+    prefix = setting("RATELIMIT_CACHE_PREFIX", "rl:")
     # The group is the application's own: long as it may be, it stays readable.
     return keys.key(*parts, prefix=f"{prefix}{keys.escape(group)}")

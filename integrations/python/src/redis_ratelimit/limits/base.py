@@ -6,8 +6,7 @@ import math
 import re
 import time
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -21,7 +20,7 @@ from ..errors import ArgumentError, PoolExhaustedError, RateLimitError, Unavaila
 from ..options import OF_LIMITERS
 from ..outage import logger
 from ..policy import answer
-from ..rates import MAX_UNITS
+from ..rates import MAX_UNITS, Rate
 from ..unusable import usable
 from ..url import own_options
 from .address import limiter_address
@@ -50,7 +49,7 @@ class StorageBase(Generic[L]):
         self.key_prefix = key_prefix
         self._replies = ReplyCache()
         self._may_probe = True
-        self._logged: set[type[RateLimitError]] = set()
+        self._wrapping = _Wrapping(self)
         if connection_pool is not None and not isinstance(connection_pool, self._pool_type):
             module = self._pool_type.__module__.removesuffix(".connection")
             raise ConfigurationError(f"connection_pool must be a {module}.{self._pool_type.__name__}")
@@ -83,26 +82,28 @@ class StorageBase(Generic[L]):
             state = LimitState.of(None, expiry, allowed_if_unused=allowed)
             self._replies.keep(key, state)
             return state
-        if refusal := self._refusal(key, limit, expiry, cost):
-            return refusal
-        rate = (limit, expiry)
-        with self._wrapping():
-            name = self.redis_key(key)
-            command, words = (commands.gcra, (rate, None)) if gcra else (commands.check, ((rate,),))
+        rate = self._rate(key, limit, expiry, cost)
+        if rate is None:
+            return self._refusal(key, limit, expiry)
+        name = self.redis_key(key)
+        with self._wrapping:
             try:
-                decision = await self.limiter._decide(command, name, *words, cost)
+                if gcra:
+                    decision = await self.limiter._decide(commands.gcra, name, rate, None, cost)
+                else:
+                    decision = await self.limiter._decide(commands.check, name, (rate,), cost)
             except PoolExhaustedError:
                 # Raised, it might be swallowed, and everything would pass.
                 decision = answer("closed", "POOL", limit=limit, cost=cost)
-            state = LimitState.of(decision, expiry)
+        state = LimitState.of(decision, expiry)
         self._replies.keep(key, state)
         return state
 
     async def _look(self, key: str, limit: int, cost: int, expiry: int, *, count: bool = True) -> LimitState:
         declared = limit_in(key)
-        if cost and declared and declared[0] and (refusal := self._refusal(key, *declared, cost)):
-            return refusal
-        with self._wrapping():
+        if cost and declared and declared[0] and self._rate(key, *declared, cost) is None:
+            return self._refusal(key, *declared)
+        with self._wrapping:
             try:
                 request = commands.peek(self.redis_key(key), max(cost, 1))
                 decision = await self.limiter._ask(request, count=count and cost > 0)
@@ -161,7 +162,7 @@ class StorageBase(Generic[L]):
         return 0, 0.0, state.used, min(max(state.resets_at - time.time(), 0.0), whole)
 
     async def _clear(self, key: str) -> None:
-        with self._wrapping():
+        with self._wrapping:
             await self.limiter._ask(commands.reset([self.redis_key(key)]))
         self._replies.keep(key, LimitState.of(None))
 
@@ -210,14 +211,18 @@ class StorageBase(Generic[L]):
             return False
         return True
 
-    def _refusal(self, key: str, limit: int, expiry: int, cost: int) -> LimitState | None:
-        """Return the answer to what the server cannot decide; None if it can.
-
-        That is a limit which the module does not have, or a cost above any limit. Neither is ever granted. It is not an
-        exception, which would be swallowed or end in a fallback, and nothing would be limited.
-        """
-        if cost <= MAX_UNITS and usable(limit, expiry, "a storage for limits", gcra=key.endswith(GCRA)) is not None:
+    def _rate(self, key: str, limit: int, expiry: int, cost: int) -> Rate | None:
+        """Return what to ask the server with; None if the module has no such limit, or the cost is above any."""
+        if cost > MAX_UNITS:
             return None
+        return usable(limit, expiry, "a storage for limits", gcra=key.endswith(GCRA))
+
+    def _refusal(self, key: str, limit: int, expiry: int) -> LimitState:
+        """Return the answer to what the server cannot decide.
+
+        It is never granted. It is not an exception, which would be swallowed or end in a fallback, and nothing would be
+        limited.
+        """
         allowed = self._passes(key, "the server has no such limit, or the cost is above any")
         state = LimitState.now(allowed, 0 if allowed else limit, expiry)
         self._replies.keep(key, state)
@@ -229,18 +234,27 @@ class StorageBase(Generic[L]):
             self.limiter._observer.note(repr(key)[:100], why)
         return self.limiter.observe
 
-    @contextmanager
-    def _wrapping(self) -> Iterator[None]:
-        """Raise as `limits` has promised: a StorageError around each exception, if that was asked for."""
-        try:
-            yield
-        except RateLimitError as error:
+
+class _Wrapping:
+    """Raises as `limits` has promised: a StorageError around each exception, if that was asked for."""
+
+    __slots__ = ("_logged", "_storage")
+
+    def __init__(self, storage: StorageBase[Any]) -> None:
+        self._storage = storage
+        self._logged: set[type[RateLimitError]] = set()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            if self._logged:
+                self._logged.clear()
+        elif isinstance(error, RateLimitError):
             self._log(error)
-            if self.wrap_exceptions:
+            if self._storage.wrap_exceptions:
                 raise StorageError(error) from error
-            raise
-        else:
-            self._logged.clear()
 
     def _log(self, error: RateLimitError) -> None:
         """Say once why hits fail: those who fall back to memory only say that they do. Outages are logged already."""

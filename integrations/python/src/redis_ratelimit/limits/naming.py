@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from limits.limits import GRANULARITIES
 
 from ..keys import escape, hashed
@@ -31,6 +33,8 @@ GCRA = "/gcra"
 """What the keys of `GcraRateLimiter` end with."""
 
 
+# One request of `limits` asks about a key several times.
+@lru_cache(maxsize=256)
 def limit_in(key: str) -> tuple[int, int] | None:
     """Return the limit that is part of a key, and its window in seconds; or None if there is none in it.
 

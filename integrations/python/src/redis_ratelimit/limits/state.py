@@ -7,16 +7,16 @@ import sys
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 from limits.util import WindowStats
 
 from ..decision import Decision
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LimitState:
-    """A limit when the server replied."""
+    """A limit when the server replied. Nothing changes it."""
 
     allowed: bool
     """Whether the request was granted, or would have been."""
@@ -65,11 +65,8 @@ def current_request() -> Any:
     return flask.request.environ.setdefault("redis_ratelimit.request", object())
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    cache: ReplyCache
+class _Reply(NamedTuple):
     request: Any
-    key: str
     state: LimitState
     asked: bool
     """Whether it was only a question, not a hit."""
@@ -80,8 +77,11 @@ FRESH = 1.0
 _PER_CONTEXT = 16
 _DENIALS = 1024
 
-# Of the thread or task. Never changed in place: a task starts with what its parent knows, and then goes its own way.
-_replies: ContextVar[tuple[_Reply, ...]] = ContextVar("redis_ratelimit.limits", default=())
+_Replies: TypeAlias = "dict[tuple[ReplyCache, str], _Reply]"
+# Of the thread or task, the oldest first. Never changed in place: a task starts with what its parent knows, and then
+# goes its own way.
+_replies: ContextVar[_Replies] = ContextVar("redis_ratelimit.limits")
+_NONE: _Replies = {}
 
 
 class ReplyCache:
@@ -97,8 +97,12 @@ class ReplyCache:
 
     def keep(self, key: str, state: LimitState, *, asked: bool = False) -> None:
         """Remember a reply to a hit, or to a question only."""
-        others = [reply for reply in _replies.get() if reply.cache is not self or reply.key != key]
-        _replies.set((_Reply(self, current_request(), key, state, asked), *others[: _PER_CONTEXT - 1]))
+        replies = _replies.get(_NONE).copy()
+        replies.pop((self, key), None)
+        replies[self, key] = _Reply(current_request(), state, asked)
+        if len(replies) > _PER_CONTEXT:
+            del replies[next(iter(replies))]
+        _replies.set(replies)
         if state.allowed:
             self._denials.pop(key, None)
         else:
@@ -108,10 +112,10 @@ class ReplyCache:
 
     def has_hit(self, key: str) -> bool:
         """Whether the last reply is that to a hit of this request of Flask: what is asked now is for its headers."""
-        request = current_request()
-        own = (reply for reply in _replies.get() if reply.cache is self and reply.key == key)
-        reply = next(own, None)
-        return reply is not None and request is not None and reply.request is request and not reply.asked
+        reply = _replies.get(_NONE).get((self, key))
+        return (
+            reply is not None and not reply.asked and reply.request is not None and reply.request is current_request()
+        )
 
     def find(self, key: str, window: float, *, of_hits: bool = False) -> LimitState | None:
         """Return the last reply, if it is fresh enough for a window of so many seconds.
@@ -119,8 +123,7 @@ class ReplyCache:
         With `of_hits`, outside of a request only the reply to a hit.
         """
         request = current_request()
-        own = (reply for reply in _replies.get() if reply.cache is self and reply.key == key)
-        reply = next(own, None)
+        reply = _replies.get(_NONE).get((self, key))
         found = None
         if reply is not None and reply.request is request and not (of_hits and request is None and reply.asked):
             found = reply.state
