@@ -1,7 +1,7 @@
 # One command each; longer recipes are in scripts/. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help image run demo test test-long test-python test-python-matrix test-matrix test-container bench-instructions fuzz lint bench bench-python plots build dist test-dist release clean
+.PHONY: help image run demo test test-long test-python test-python-matrix test-matrix test-container bench-instructions test-asan test-memcheck fuzz lint bench bench-python plots build dist test-dist release clean
 
 # rustup puts cargo there. A shell that was started before does not know it.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
@@ -38,6 +38,12 @@ test-container: ## Build the image and test it: every command in a container, th
 
 bench-instructions: ## Count instructions and allocations of each command, compare with the baseline (UPDATE=1 to write it)
 	@scripts/bench-instructions
+
+test-asan: ## Run tests with AddressSanitizer in module and server, which must find no fault of memory; skipped without nightly Rust
+	@scripts/test-memory address
+
+test-memcheck: ## Run tests in a server under valgrind, which must find no fault of memory
+	@scripts/test-memory memcheck
 
 fuzz: ## Try random bytes and commands on the algorithms, with libFuzzer (FUZZ_SECONDS=30 a target); skipped without nightly Rust
 	@scripts/fuzz

@@ -130,6 +130,9 @@ matrix_servers() {
     awk '{ print $1 }' <<<"$debian_servers"$'\n'"$built_servers"
 }
 
+# One that is built with AddressSanitizer, for scripts/test-memory.
+checked_servers='redis-7.0-address  bookworm  redis  SANITIZER=address OPTIMIZATION=-O1'
+
 # debian_server NAME: its line.
 debian_server() {
     awk -v name="$1" '$1 == name { print; found = 1 } END { exit !found }' <<<"$debian_servers" ||
@@ -139,7 +142,7 @@ debian_server() {
 # get_server NAME: gets one of all these servers, and prints its path.
 get_server() {
     local line
-    line=$(awk -v name="$1" '$1 == name' <<<"$built_servers")
+    line=$(awk -v name="$1" '$1 == name' <<<"$built_servers"$'\n'"$checked_servers")
     if [ "$line" ]; then
         # shellcheck disable=SC2086
         scripts/build-server $line

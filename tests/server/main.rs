@@ -76,6 +76,7 @@ mod replication {
 mod robustness {
     mod hostile;
     mod memory;
+    mod memory_faults;
     mod random_input;
     mod requests;
     mod states;

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod container;
 pub mod features;
+pub mod memory_check;
 pub mod nodes;
 pub mod python;
 pub mod random;
@@ -19,6 +20,7 @@ use redis::{Client, Connection, ConnectionLike, Value};
 use tempfile::TempDir;
 
 use container::Container;
+use memory_check::Tool;
 
 /// How long anything may take before a test gives up. Far more than it takes on a slow machine.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -88,7 +90,7 @@ impl Setup {
             with_module: true,
             module_arguments: Vec::new(),
             configuration_file: None,
-            launcher: Vec::new(),
+            launcher: Tool::in_use().map_or_else(Vec::new, Tool::launcher),
         }
     }
 
@@ -222,6 +224,7 @@ impl Setup {
         Command::new(program)
             .args(arguments)
             .envs(environment.iter().cloned())
+            .envs(Tool::in_use().and_then(Tool::environment))
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -353,11 +356,17 @@ impl Drop for Server {
         if let Some(container) = &mut self.container {
             container.remove();
         }
+        // A test that has failed may have left it in any state.
+        let ended = Tool::in_use().is_none() || std::thread::panicking() || self.end();
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let faults = self.take_reports();
         if std::thread::panicking() {
-            eprintln!("--- the server's log\n{}---", self.log());
+            eprintln!("--- the server's log\n{}---\n{faults}", self.log());
+            return;
         }
+        assert!(ended, "the server does not end");
+        assert!(faults.is_empty(), "faults of memory:\n{faults}");
     }
 }
 
