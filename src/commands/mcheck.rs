@@ -81,20 +81,20 @@ impl Command for Mcheck {
         let mut rows: ArrayVec<Row, MAX_KEYS> = ArrayVec::new();
         for ((at, rule), place) in (FIRST_KEY..).zip(&rules).zip(0..) {
             let (request, cost) = request(call, &options, place)?;
-            let key = Key::write(call, at)?;
-            let limiter = Limiter::open(stored(&key)?, &Rules::new(*rule), now)?;
-            let decision = limiter.preview(&request);
-            let receipt = None;
-            keep(&mut rows, Row { decision, receipt })?;
-            keep(
-                &mut asked,
-                Asked {
-                    key,
-                    limiter,
-                    request,
-                    cost,
-                },
-            )?;
+            let rules = Rules::new(*rule);
+            // In its place before it is filled: it would be copied on its way there.
+            let one = Asked {
+                key: Key::write(call, at)?,
+                limiter: Limiter::new(&rules, now),
+                request,
+                cost,
+            };
+            keep(&mut asked, one)?;
+            if let Some(one) = asked.last_mut() {
+                let decision = one.preview(&rules)?;
+                let receipt = None;
+                keep(&mut rows, Row { decision, receipt })?;
+            }
         }
         if rows.iter().all(|row| row.decision.granted > 0) {
             let mut units = 0_u64;
@@ -143,6 +143,15 @@ struct Row {
 }
 
 impl Asked<'_> {
+    /// Reads what is stored, and says whether there is room for the request.
+    fn preview(&mut self, rules: &Rules) -> Result<Decision, Error> {
+        if let Some(stored) = stored(&self.key)? {
+            self.limiter.restore(stored)?;
+            self.limiter.set_parameters(rules);
+        }
+        Ok(self.limiter.preview(&self.request))
+    }
+
     /// Grants the request, for which there is room.
     fn grant(&mut self) -> Result<Row, Error> {
         let Outcome {

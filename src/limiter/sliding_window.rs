@@ -41,6 +41,11 @@ pub struct Group {
     pub units: u64,
 }
 
+const _: () = assert!(
+    MAX_GROUPS.is_multiple_of(4),
+    "`least_delayed` looks at four pairs at a time"
+);
+
 /// The groups of a log, oldest first, each at another time. There is one more than are kept while two are about to join.
 pub(super) type Groups = ArrayVec<Group, { MAX_GROUPS + 1 }>;
 
@@ -77,18 +82,16 @@ impl WindowLog {
         self.used = 0;
     }
 
-    /// Fills a log that has admitted nothing with groups as they were stored, oldest first. `None` if one of them is, or
-    /// if there are more than [`MAX_GROUPS`]; the log is of no use then.
-    #[inline]
-    pub(super) fn restore(&mut self, groups: impl Iterator<Item = Option<Group>>) -> Option<()> {
-        let mut used = 0_u64;
-        for group in groups {
-            let group = group?;
-            self.groups.try_push(group).ok()?;
-            used = used.saturating_add(group.units);
-        }
-        self.used = used;
-        (self.groups.len() <= MAX_GROUPS).then_some(())
+    /// Appends groups as they were stored, the oldest first. Returns the bits of their units, of all of them together. `None`
+    /// if there is no room for them.
+    #[inline(always)]
+    pub(super) fn restore<const N: usize>(&mut self, groups: [Group; N]) -> Option<u64> {
+        self.groups.try_extend_from_slice(&groups).ok()?;
+        let all = groups.iter().map(|group| group.units);
+        self.used = self
+            .used
+            .saturating_add(all.clone().fold(0, u64::saturating_add));
+        Some(all.fold(0, |bits, units| bits | units))
     }
 
     /// This log under another limit: what was admitted stays counted.
@@ -200,24 +203,51 @@ impl WindowLog {
             .max(self.used)
             .div_ceil(K)
             .saturating_mul(2);
-        let mut min_delay = u128::MAX;
-        let mut at = 0;
-        for (pair, groups) in self.groups.windows(2).enumerate() {
-            let [older, newer] = groups else { continue };
-            let gap = newer.newest.duration_since(older.newest).as_micros();
-            let delay = u128::from(older.units).saturating_mul(u128::from(gap));
-            // No overflow: a log holds at most twice the greatest limit.
-            if older.units.wrapping_add(newer.units) <= max && delay < min_delay {
-                min_delay = delay;
-                at = pair;
-            }
-        }
+        // No pair within `max` delays for longer than the window: 64 bits hold that of nearly all limits.
+        let window = self.rule.window.as_duration().as_micros();
+        let at = if max.checked_mul(window).is_none() {
+            let delay = |units, gap| u128::from(units).saturating_mul(u128::from(gap));
+            self.least_delayed(u128::MAX, delay, |units| units <= max)
+        } else if self.used <= max {
+            // Far below the limit, all pairs are within.
+            self.least_delayed(u64::MAX, u64::wrapping_mul, |_| true)
+        } else {
+            self.least_delayed(u64::MAX, u64::wrapping_mul, |units| units <= max)
+        };
         if let Some(older) = self.groups.pop_at(at)
             && let Some(newer) = self.groups.get_mut(at)
         {
             newer.units = newer.units.saturating_add(older.units);
             self.joined = without_bit(self.joined, at) | bit(at);
         }
+    }
+
+    /// Where the older group of the pair to join is: of those that may, the one with the least `delay`, which multiplies units
+    /// by time.
+    #[inline(always)]
+    fn least_delayed<D: Copy + Ord>(
+        &self,
+        most: D,
+        delay: impl Fn(u64, u64) -> D,
+        may_join: impl Fn(u64) -> bool,
+    ) -> usize {
+        let mut least = most;
+        let mut at = 0;
+        // Four pairs at a time: it is asked less often whether there are more.
+        let fours = self.groups.windows(5).step_by(4);
+        for (first, five) in (0..).step_by(4).zip(fours) {
+            for (pair, groups) in (first..).zip(five.windows(2)) {
+                let [older, newer] = groups else { continue };
+                // No overflow: each group is older than the next, and a log holds at most twice the greatest limit.
+                let [from, to] = [older, newer].map(|group| group.newest.as_micros());
+                let delay = delay(older.units, to.wrapping_sub(from));
+                if may_join(older.units.wrapping_add(newer.units)) && delay < least {
+                    least = delay;
+                    at = pair;
+                }
+            }
+        }
+        at
     }
 
     /// Takes `units`, whether there is room or not. A debt is kept up to one further limit; what is beyond is dropped.

@@ -162,6 +162,7 @@ impl Window {
     /// Its length as a duration.
     #[must_use]
     pub const fn as_duration(self) -> Duration {
-        Duration(self.as_millis().saturating_mul(1_000))
+        // No overflow: at most `MAX_MILLIS`.
+        Duration(self.as_millis().wrapping_mul(1_000))
     }
 }

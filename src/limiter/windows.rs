@@ -142,7 +142,7 @@ impl Algorithm for Windows {
     fn new(rules: &Rules) -> Self {
         let mut windows = Self::one(rules.first);
         if !rules.others.is_empty() {
-            windows.others = Vec::from_iter(rules.others.iter().copied().map(WindowLog::new));
+            windows.others = new_logs(&rules.others);
             windows.others_active = rules.others.len();
         }
         windows
@@ -289,6 +289,15 @@ impl Limiter<Windows> {
         }
         decision(binding, 0, retry_after, blocked_for, now)
     }
+}
+
+/// Logs that have admitted nothing. Not by an iterator, which would copy the room for their groups.
+fn new_logs(rules: &[Rule]) -> Vec<WindowLog> {
+    let mut logs = Vec::with_capacity(rules.len());
+    for rule in rules {
+        logs.push(WindowLog::new(*rule));
+    }
+    logs
 }
 
 /// The log for `rule`: the stored one of that length, taken out; else one with the units of the longest that are young

@@ -2,7 +2,11 @@
 //!
 //! Any bytes can be read without a panic, and each value has only one spelling.
 
+use std::array;
+
 use arrayvec::ArrayVec;
+
+use crate::limiter::MAX_GROUPS;
 
 /// Takes values from the front of a byte string.
 #[derive(Clone, Copy, Debug)]
@@ -53,45 +57,64 @@ impl<'a> Reader<'a> {
     }
 
     /// `count` integers of `width` bytes, as [`Reader::integer`].
-    pub(super) fn integers(
-        &mut self,
-        count: usize,
-        width: usize,
-    ) -> Option<impl Iterator<Item = u64> + use<'a>> {
+    #[inline(always)]
+    pub(super) fn integers(&mut self, count: usize, width: usize) -> Option<Integers<'a>> {
         let others = 8_usize.checked_sub(width)?;
         let end = self.at.saturating_add(count.saturating_mul(width));
         // From the eight bytes that end with the first one on.
         let start = self.at.checked_sub(others)?;
-        let ends = self.bytes.get(start..end.max(start))?.windows(8);
+        let bytes = self.bytes.get(start..end)?;
         self.at = end;
-        let shift = (others as u32).saturating_mul(8);
-        Some(ends.step_by(width.max(1)).map(move |bytes| {
-            let bytes = bytes.first_chunk().copied().unwrap_or_default();
-            u64::from_le_bytes(bytes).wrapping_shr(shift)
-        }))
+        Some(Integers { bytes, width })
     }
 
-    /// A varint in its shortest spelling.
+    /// A varint in its shortest spelling, of at most nine bytes: 63 bits.
+    #[inline(always)]
     pub(super) fn varint(&mut self) -> Option<u64> {
         let first = self.byte()?;
-        let mut value = u64::from(first & 0x7f);
         if first < 0x80 {
-            return Some(value);
+            return Some(first.into());
         }
-        for shift in (7..u64::BITS).step_by(7) {
+        self.longer_varint(first)
+    }
+
+    fn longer_varint(&mut self, first: u8) -> Option<u64> {
+        let mut value = u64::from(first & 0x7f);
+        for shift in (7..63).step_by(7) {
             let byte = self.byte()?;
-            let digits = u64::from(byte & 0x7f);
-            let shifted = digits.checked_shl(shift)?;
-            if shifted.checked_shr(shift)? != digits {
-                return None;
-            }
-            value |= shifted;
-            if byte & 0x80 == 0 {
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
                 let shortest = byte != 0;
                 return shortest.then_some(value);
             }
         }
         None
+    }
+}
+
+/// Integers of a width of up to 8 bytes, one after the other.
+#[derive(Debug)]
+pub(super) struct Integers<'a> {
+    /// They, from the eight bytes that end with the first one on.
+    bytes: &'a [u8],
+    width: usize,
+}
+
+impl Integers<'_> {
+    /// The next `N` of them; `None` if there are less.
+    #[inline(always)]
+    pub(super) fn next<const N: usize>(&mut self) -> Option<[u64; N]> {
+        let Self { bytes, width } = *self;
+        let all = N.wrapping_mul(width);
+        let others = 8_usize.wrapping_sub(width);
+        let integers = bytes.get(..all.wrapping_add(others))?;
+        self.bytes = bytes.get(all..)?;
+        Some(array::from_fn(|at| {
+            let from = at.wrapping_mul(width);
+            let bytes = integers.get(from..).and_then(<[u8]>::first_chunk);
+            let value = u64::from_le_bytes(bytes.copied().unwrap_or_default());
+            value.wrapping_shr((others as u32).wrapping_mul(8))
+        }))
     }
 }
 
@@ -118,30 +141,41 @@ fn put<const N: usize, const M: usize>(out: &mut ArrayVec<u8, N>, bytes: [u8; M]
     out.truncate(out.len().wrapping_sub(others));
 }
 
-/// Appends `width` bytes of each value, as [`put_integer`]. Room is made for all of them at once: at most `ROOM` bytes,
-/// eight of them behind the last value.
-#[inline]
-pub(super) fn put_integers<const ROOM: usize, const N: usize>(
-    out: &mut ArrayVec<u8, N>,
-    values: impl ExactSizeIterator<Item = u64>,
-    width: usize,
+/// Appends pairs of integers of these two widths, at most 8 each, four pairs at a time, as [`put_integer`]: those of up to
+/// [`MAX_GROUPS`] groups.
+#[inline(always)]
+pub(super) fn put_fours<const CAPACITY: usize>(
+    out: &mut ArrayVec<u8, CAPACITY>,
+    fours: impl ExactSizeIterator<Item = [[u64; 2]; 4]>,
+    [first, second]: [usize; 2],
 ) {
-    let zeros = const { &[0; ROOM] };
+    let both = first.wrapping_add(second);
+    let four = both.wrapping_mul(4);
+    let all = four.wrapping_mul(fours.len());
     let start = out.len();
-    let end = start.saturating_add(values.len().saturating_mul(width));
-    let room = end.saturating_sub(start).saturating_add(8);
+    let zeros = const { &[0; MAX_GROUPS * 2 * 8 + 8] };
     let fits = zeros
-        .get(..room)
+        .get(..all.wrapping_add(8))
         .is_some_and(|zeros| out.try_extend_from_slice(zeros).is_ok());
     debug_assert!(fits, "the capacity is that of the longest state, and slack");
-    let mut at = start;
-    for value in values {
-        if let Some(bytes) = out.get_mut(at..at.wrapping_add(8)) {
-            bytes.copy_from_slice(&value.to_le_bytes());
+    let mut rest = out.get_mut(start..).unwrap_or_default();
+    for pairs in fours {
+        let Some(room) = rest.get_mut(..four.wrapping_add(8)) else {
+            break;
+        };
+        for (at, [one, other]) in pairs.into_iter().enumerate() {
+            let from = at.wrapping_mul(both);
+            // What is too much of one is overwritten by the next.
+            for (from, value) in [(from, one), (from.wrapping_add(first), other)] {
+                let bytes = room.get_mut(from..).and_then(<[u8]>::first_chunk_mut);
+                if let Some(bytes) = bytes {
+                    *bytes = value.to_le_bytes();
+                }
+            }
         }
-        at = at.wrapping_add(width);
+        rest = rest.get_mut(four..).unwrap_or_default();
     }
-    out.truncate(end);
+    out.truncate(start.wrapping_add(all));
 }
 
 /// Appends a byte.
