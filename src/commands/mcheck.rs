@@ -11,7 +11,9 @@ use super::execute::{apply, denied, stored};
 use super::options::{Options, OptionsOf};
 use super::reply::{receipt_row, row};
 use super::spec::{CATEGORIES, CORE_CATEGORIES, FORCE, KEY, KEY_FLAGS, LIMIT, WINDOW};
-use crate::limiter::{Decision, Limiter, Outcome, Request, Rule, Rules, Timestamp, Units, Windows};
+use crate::limiter::{
+    Decision, Limiter, Outcome, Request, Rule, Rules, Timestamp, Units, Windows, Write,
+};
 use crate::server::{Argument, ArgumentKind, Call, Command, Error, Key, KeyRequest, Keys, Spec};
 use crate::stats::counters::{self, CommandCounters};
 
@@ -76,25 +78,20 @@ impl Command for Mcheck {
         let options = Options::parse(&mut arguments, OptionsOf::Mcheck(count))?;
         let now = call.now();
 
-        // Each is read once, and all are looked at before the first is charged.
+        // All are looked at before the first is charged.
         let mut asked: ArrayVec<Asked<'_>, MAX_KEYS> = ArrayVec::new();
+        read(call, now, &rules, &options, &mut asked)?;
+        if asked.iter().skip(1).any(|one| one.is_missing) {
+            // It may just have expired, and whoever heard of that may have written those before it. The time stands still
+            // during a call, so nothing expires now.
+            asked.clear();
+            read(call, now, &rules, &options, &mut asked)?;
+        }
         let mut rows: ArrayVec<Row, MAX_KEYS> = ArrayVec::new();
-        for ((at, rule), place) in (FIRST_KEY..).zip(&rules).zip(0..) {
-            let (request, cost) = request(call, &options, place)?;
-            let rules = Rules::new(*rule);
-            // In its place before it is filled: it would be copied on its way there.
-            let one = Asked {
-                key: Key::write(call, at)?,
-                limiter: Limiter::new(&rules, now),
-                request,
-                cost,
-            };
-            keep(&mut asked, one)?;
-            if let Some(one) = asked.last_mut() {
-                let decision = one.preview(&rules)?;
-                let receipt = None;
-                keep(&mut rows, Row { decision, receipt })?;
-            }
+        for one in &asked {
+            let decision = one.limiter.preview(&one.request);
+            let receipt = None;
+            keep(&mut rows, Row { decision, receipt })?;
         }
         if rows.iter().all(|row| row.decision.granted > 0) {
             let mut units = 0_u64;
@@ -109,10 +106,8 @@ impl Command for Mcheck {
         } else {
             for one in &mut asked {
                 let write = one.limiter.deny(&one.request).write;
-                apply(write, &one.limiter, &mut one.key)?;
+                one.apply(write)?;
             }
-            // Closed before others hear of the denial: they may write the keys.
-            asked.clear();
             Self::COUNTERS.count_denied();
             for (at, _) in (FIRST_KEY..)
                 .zip(&rows)
@@ -127,13 +122,46 @@ impl Command for Mcheck {
     }
 }
 
-/// One key, and what is asked of it.
+/// One key, and what is asked of it. The key is not kept open: whoever hears that another one has expired, or is new, may
+/// write this one.
 struct Asked<'a> {
-    key: Key<'a>,
+    call: &'a Call<'a>,
+    /// The argument that is the key.
+    at: usize,
+    /// Whether the key did not exist.
+    is_missing: bool,
     limiter: Limiter<Windows>,
     request: Request,
     /// What it is charged. It may be nothing: then the request asks whether one unit is free.
     cost: u64,
+}
+
+/// Reads all keys.
+fn read<'a>(
+    call: &'a Call<'a>,
+    now: Timestamp,
+    rules: &[Rule],
+    options: &Options,
+    asked: &mut ArrayVec<Asked<'a>, MAX_KEYS>,
+) -> Result<(), Error> {
+    for ((at, rule), place) in (FIRST_KEY..).zip(rules).zip(0..) {
+        let (request, cost) = request(call, options, place)?;
+        let rules = Rules::new(*rule);
+        // In its place before it is filled: it would be copied on its way there.
+        let one = Asked {
+            call,
+            at,
+            is_missing: true,
+            limiter: Limiter::new(&rules, now),
+            request,
+            cost,
+        };
+        keep(asked, one)?;
+        if let Some(one) = asked.last_mut() {
+            one.read(&rules)?;
+        }
+    }
+    Ok(())
 }
 
 /// What is replied for one key.
@@ -143,13 +171,15 @@ struct Row {
 }
 
 impl Asked<'_> {
-    /// Reads what is stored, and says whether there is room for the request.
-    fn preview(&mut self, rules: &Rules) -> Result<Decision, Error> {
-        if let Some(stored) = stored(&self.key)? {
+    /// Reads what is stored.
+    fn read(&mut self, rules: &Rules) -> Result<(), Error> {
+        let key = Key::write(self.call, self.at)?;
+        if let Some(stored) = stored(&key)? {
+            self.is_missing = false;
             self.limiter.restore(stored)?;
             self.limiter.set_parameters(rules);
         }
-        Ok(self.limiter.preview(&self.request))
+        Ok(())
     }
 
     /// Grants the request, for which there is room.
@@ -163,7 +193,7 @@ impl Asked<'_> {
         } else {
             self.limiter.pass(&self.request)
         };
-        apply(write, &self.limiter, &mut self.key)?;
+        self.apply(write)?;
         let receipt = charged.then(|| self.limiter.now());
         let granted = self.cost;
         Ok(Row {
@@ -173,6 +203,13 @@ impl Asked<'_> {
             },
             receipt,
         })
+    }
+
+    fn apply(&self, write: Write) -> Result<(), Error> {
+        match write {
+            Write::Nothing => Ok(()),
+            _ => apply(write, &self.limiter, &mut Key::write(self.call, self.at)?),
+        }
     }
 }
 

@@ -77,6 +77,7 @@ mod robustness {
     mod hostile;
     mod memory;
     mod memory_faults;
+    mod other_writers;
     mod random_input;
     mod requests;
     mod states;
