@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use crate::harness::clock::Clock;
-use crate::harness::nodes::info;
+use crate::harness::nodes::{Node, info};
 use crate::harness::traffic::{Traffic, contents};
-use crate::harness::{Ask, Server, Setup, eventually};
+use crate::harness::{Ask, Server, Setup, eventually, everything};
 use redis::{Connection, Value};
 
 /// A server that has seen traffic of every kind, and what it holds.
@@ -160,4 +160,133 @@ fn limits_go_on_to_the_millisecond_after_a_restart() {
     assert_eq!(client.decide("RL.CHECK c 2 60"), [0, 2, 0, 58_800, 58_800]);
     assert_eq!(client.decide("RL.GCRA g 10 60"), [0, 10, 0, 4_800, 58_800]);
     assert_eq!(client.ask("RL.PEEK over"), Value::Nil);
+}
+
+/// Stores limiters, and under `newer` one in a layout of a later release: longer, with a version that this one does not know.
+fn with_a_newer_state(client: &mut Connection) {
+    for line in [
+        "RL.CHECK newer 5 1h COST 2",
+        "RL.CHECK c 5 1h COST 2",
+        "RL.GCRA g 5 1h COST 2",
+    ] {
+        client.decide(line);
+    }
+    let Value::BulkString(mut state) = client.ask("GET newer") else {
+        panic!("no state");
+    };
+    state[2] = 3;
+    state.extend([0, 255, 7]);
+    client
+        .ask_bytes(&[b"SET", b"newer", &state, b"KEEPTTL"])
+        .unwrap();
+}
+
+/// Every command says what is wrong with that key, and charges nothing; all other limiters go on.
+fn assert_only_that_key_is_refused(client: &mut Connection, what: &str) {
+    let before = everything(client);
+    for line in [
+        "RL.CHECK newer 5 1h",
+        "RL.CHECK newer 5 1h BLOCK 1h",
+        "RL.GCRA newer 5 1h",
+        "CL.THROTTLE newer 5 5 60",
+        "RL.MCHECK 2 c newer 5 1h 5 1h",
+        "RL.MCHECK 2 newer c 5 1h 5 1h",
+        "RL.PEEK newer",
+        "RL.INFO newer",
+        "RL.REFUND newer 1",
+        "RL.RESET newer",
+        "RL.RESET c newer",
+    ] {
+        assert_eq!(
+            client.refused(line),
+            "ERR the key holds a limiter in state version 3: a newer redis-ratelimit is needed, this one reads versions 1 \
+             and 2",
+            "{what}: {line}"
+        );
+    }
+    assert_eq!(everything(client), before, "{what}");
+    assert_eq!(client.decide("RL.PEEK c")[..3], [1, 5, 3], "{what}");
+    assert_eq!(client.decide("RL.CHECK another 5 1h")[0], 1, "{what}");
+    client.ask("RL.RESET another");
+}
+
+#[test]
+fn a_state_of_a_newer_version_is_loaded_and_kept_and_only_its_key_is_refused() {
+    let mut server = Setup::new()
+        .arguments(["--enable-debug-command", "yes"])
+        .start();
+    let mut client = server.connect();
+    with_a_newer_state(&mut client);
+    assert_only_that_key_is_refused(&mut client, "before");
+    let expected = everything(&mut client);
+    client.ask("SAVE");
+    client.ask("DEBUG RELOAD");
+    assert_eq!(everything(&mut client), expected, "DEBUG RELOAD");
+    server.restart();
+    let mut client = server.connect();
+    assert_eq!(everything(&mut client), expected, "a snapshot");
+    assert_only_that_key_is_refused(&mut client, "a snapshot");
+    for preamble in ["yes", "no"] {
+        let expected = everything(&mut client);
+        client.ask("CONFIG SET appendonly no");
+        client.ask(&format!("CONFIG SET aof-use-rdb-preamble {preamble}"));
+        // Which begins with a whole file.
+        client.ask("CONFIG SET appendonly yes");
+        eventually("a file that is written", || {
+            let fields = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+            let done = fields.map(|field| info(&mut client, field).unwrap());
+            (done == ["0", "0"]).then_some(())
+        });
+        client.ask("DEBUG LOADAOF");
+        assert_eq!(everything(&mut client), expected, "preamble: {preamble}");
+        assert_only_that_key_is_refused(&mut client, preamble);
+    }
+}
+
+#[test]
+fn a_state_of_a_newer_version_is_restored_copied_and_replicated_as_it_is() {
+    let primary = Node::start();
+    let mut client = primary.connect();
+    with_a_newer_state(&mut client);
+    let expected = everything(&mut client);
+    // The first synchronisation, and what comes after it.
+    let replica = Node::replica_of(&primary);
+    client.ask("COPY newer copied");
+    assert_eq!(client.ask("WAIT 1 0"), Value::Int(1));
+    let mut reader = replica.connect();
+    assert_eq!(everything(&mut reader), everything(&mut client));
+    for look in ["RL.PEEK", "RL.INFO"] {
+        for key in ["newer", "copied"] {
+            let line = format!("{look} {key}");
+            let error = reader.refused(&line);
+            assert!(error.starts_with("ERR the key holds a limiter in state version 3"));
+            assert_eq!(client.refused(&line), error);
+        }
+    }
+    reader.ask("REPLICAOF NO ONE");
+    reader.ask("DEL copied");
+    assert_eq!(everything(&mut reader), expected);
+    assert_only_that_key_is_refused(&mut reader, "a promoted replica");
+
+    let other = Server::start();
+    let mut other = other.connect();
+    for key in ["c", "g", "newer"] {
+        let Value::BulkString(dump) = client.ask(&format!("DUMP {key}")) else {
+            panic!("no dump");
+        };
+        let Value::Int(expiry) = client.ask(&format!("PEXPIRETIME {key}")) else {
+            panic!("no expiry");
+        };
+        let expiry = expiry.to_string();
+        let words: [&[u8]; 5] = [
+            b"RESTORE",
+            key.as_bytes(),
+            expiry.as_bytes(),
+            &dump,
+            b"ABSTTL",
+        ];
+        other.ask_bytes(&words).unwrap();
+    }
+    assert_eq!(everything(&mut other), expected);
+    assert_only_that_key_is_refused(&mut other, "RESTORE");
 }
