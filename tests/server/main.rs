@@ -32,6 +32,7 @@ mod commands {
     mod redis_py;
     mod refund;
     mod reset;
+    mod threads;
     mod throttle;
     mod time;
     mod top;
