@@ -119,11 +119,13 @@ redis-sid   sid       redis-server   redis-tools
 valkey-8    trixie    valkey-server  valkey-tools
 valkey-sid  sid       valkey-server  valkey-tools'
 
-# Servers that are built: name, suite, source package, the suite whose C library they are for, or musl.
+# Servers that are built: name, suite, source package, and the suite whose C library they are for, or musl, or what their
+# Makefile is told.
 built_servers='redis-7.0-musl      bookworm  redis   musl
 redis-7.0-bullseye  bookworm  redis   bullseye
 redis-sid-musl      sid       redis   musl
-valkey-sid-musl     sid       valkey  musl'
+valkey-sid-musl     sid       valkey  musl
+redis-7.0-jemalloc  bookworm  redis   MALLOC=jemalloc'
 
 # The names of all these servers.
 matrix_servers() {

@@ -100,6 +100,12 @@ pub const JEMALLOC: Feature = Feature {
     },
 };
 
+/// Debian's servers have its jemalloc, which cannot tell what is worth moving; their own one can.
+pub const ACTIVE_DEFRAGMENTATION: Feature = Feature {
+    what: "active defragmentation",
+    is_there: |server| accepts(server, "CONFIG SET activedefrag yes"),
+};
+
 /// All of them.
 pub const NOT_EVERYWHERE: &[&Feature] = &[
     &CLOCK_OF_THE_SERVER,
@@ -113,6 +119,7 @@ pub const NOT_EVERYWHERE: &[&Feature] = &[
     &MIGRATION_OF_SLOTS,
     &GLIBC,
     &JEMALLOC,
+    &ACTIVE_DEFRAGMENTATION,
 ];
 
 /// Whether the server has a function for modules.

@@ -1,12 +1,18 @@
 //! Memory that is full, and disks that are: what is answered then, what is evicted, and what that does to limiters.
 
+use std::collections::HashMap;
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use crate::harness::clock::Clock;
+use crate::harness::features::ACTIVE_DEFRAGMENTATION;
 use crate::harness::nodes::info;
-use crate::harness::{Ask, Server, Setup, eventually, everything};
-use redis::{Connection, ConnectionLike, Value};
+use crate::harness::{Ask, Server, Setup, eventually, everything, random};
+use fastrand::Rng;
+use redis::{Connection, ConnectionLike, PushInfo, PushKind, Value};
 
 /// Every command that may take memory, on limiters that exist and on new ones.
 const DECISIONS: [&str; 8] = [
@@ -206,6 +212,242 @@ fn each_policy_that_evicts_goes_on_deciding_and_an_evicted_key_has_its_whole_quo
     }
 }
 
+/// The policies that this server knows.
+fn policies(client: &mut Connection) -> Vec<String> {
+    let error = client.refused("CONFIG SET maxmemory-policy nonsense");
+    let (_, policies) = error.split_once("one of the following: ").unwrap();
+    let policies: Vec<String> = policies.split(", ").map(str::to_owned).collect();
+    assert!(policies.len() >= 8 && policies.contains(&"noeviction".to_owned()));
+    policies
+}
+
+/// What one client has been granted of limiters that only it asks, since each was last evicted. What the server tells it of
+/// evictions comes between the replies where it belongs.
+struct Ledger {
+    client: Connection,
+    pushes: Receiver<PushInfo>,
+    prefix: String,
+    /// How many limiters there are.
+    keys: u64,
+    used: HashMap<String, i64>,
+    random: Rng,
+    evicted: usize,
+    oom: usize,
+}
+
+/// What every limiter of a ledger grants.
+const LIMIT: i64 = 4;
+
+impl Ledger {
+    fn new(server: &Server, number: usize, keys: u64, random: Rng) -> Self {
+        let mut client = server.connect_resp3();
+        let (sender, pushes) = channel();
+        client.set_push_sender(sender);
+        client.subscribe_resp3("__keyevent@0__:evicted").unwrap();
+        Self {
+            client,
+            pushes,
+            prefix: format!("k{number}:"),
+            keys,
+            used: HashMap::new(),
+            random,
+            evicted: 0,
+            oom: 0,
+        }
+    }
+
+    /// What the server has evicted before it answered the last call, or would not.
+    fn hear(&mut self) {
+        for push in self.pushes.try_iter() {
+            if push.kind == PushKind::Message {
+                let key: String = redis::from_redis_value(push.data[1].clone()).unwrap();
+                if key.starts_with(&self.prefix) {
+                    self.evicted += 1;
+                    self.used.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Sends a call; nothing if there was no room.
+    fn answer(&mut self, line: &str) -> Option<Value> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let answer = self.client.ask_bytes(&words);
+        self.hear();
+        match answer {
+            Ok(value) => Some(value),
+            Err(error) => {
+                assert!(error.starts_with("OOM "), "{line}: {error}");
+                self.oom += 1;
+                None
+            }
+        }
+    }
+
+    /// Asks for some units of a key. Every other one is a bucket, which takes years to give a unit back.
+    fn line(&self, key: u64, cost: i64) -> String {
+        match key % 2 {
+            0 => format!("RL.CHECK {}{key} {LIMIT} 90d COST {cost}", self.prefix),
+            _ => format!("RL.GCRA {}{key} {LIMIT} 3650d COST {cost}", self.prefix),
+        }
+    }
+
+    fn used(&self, key: &str) -> i64 {
+        self.used.get(key).copied().unwrap_or(0)
+    }
+
+    /// Asks for `cost` units of a key; what was answered has to be what the ledger says.
+    fn take(&mut self, key: u64, cost: i64, atmost: bool) {
+        let name = format!("{}{key}", self.prefix);
+        let mut line = self.line(key, cost);
+        if atmost {
+            line += " ATMOST";
+        }
+        let Some(answer) = self.answer(&line) else {
+            return;
+        };
+        let row: [i64; 5] = redis::from_redis_value(answer).unwrap();
+        let free = LIMIT - self.used(&name);
+        let granted = match cost {
+            _ if atmost => cost.min(free),
+            _ if cost <= free => cost,
+            _ => 0,
+        };
+        assert_eq!(row[..3], [granted, LIMIT, free - granted], "{line}");
+        if granted > 0 {
+            self.used.insert(name, LIMIT - free + granted);
+        }
+    }
+
+    fn step(&mut self) {
+        let key = self.random.u64(..self.keys);
+        let name = format!("{}{key}", self.prefix);
+        match self.random.u64(..20) {
+            0 => {
+                let reset = self.answer(&format!("RL.RESET {name}"));
+                let stored = i64::from(self.used.remove(&name).is_some());
+                assert_eq!(reset, Some(Value::Int(stored)), "{name}");
+            }
+            1 => {
+                let answer = self.answer(&format!("RL.REFUND {name} 1"));
+                let used = self.used(&name);
+                match answer {
+                    Some(Value::Nil) => assert_eq!(used, 0, "{name}"),
+                    Some(row) => {
+                        let row: [i64; 5] = redis::from_redis_value(row).unwrap();
+                        assert_eq!(row[..3], [1, LIMIT, LIMIT - used + 1], "{name}");
+                        self.used.insert(name.clone(), used - 1);
+                        if used == 1 {
+                            self.used.remove(&name);
+                        }
+                    }
+                    None => panic!("RL.REFUND takes no memory"),
+                }
+            }
+            2 => self.both(key & !1, (key & !1) ^ 2),
+            3 => self.take(key, 3, true),
+            4 => self.take(key, 2, false),
+            _ => self.take(key, 1, false),
+        }
+    }
+
+    /// Asks for a unit of two windows, or of none.
+    fn both(&mut self, one: u64, other: u64) {
+        let names = [one, other].map(|key| format!("{}{key}", self.prefix));
+        let line = format!(
+            "RL.MCHECK 2 {} {} {LIMIT} 90d {LIMIT} 90d",
+            names[0], names[1]
+        );
+        let Some(answer) = self.answer(&line) else {
+            return;
+        };
+        let rows: [[i64; 5]; 2] = redis::from_redis_value(answer).unwrap();
+        let used = [0, 1].map(|at| self.used(&names[at]));
+        let granted = i64::from(used.iter().all(|used| *used < LIMIT));
+        for at in [0, 1] {
+            assert_eq!(
+                rows[at][..3],
+                [granted, LIMIT, LIMIT - used[at] - granted],
+                "{line}"
+            );
+            if granted > 0 {
+                self.used.insert(names[at].clone(), used[at] + 1);
+            }
+        }
+    }
+
+    /// All that was granted is stored, unless it was evicted; nothing else is, and nothing by half.
+    fn check(&mut self) {
+        for key in 0..self.keys {
+            let name = format!("{}{key}", self.prefix);
+            let answer = self.answer(&format!("RL.PEEK {name}")).unwrap();
+            let free = match answer {
+                Value::Nil => {
+                    let exists = self.answer(&format!("EXISTS {name}"));
+                    assert_eq!(exists, Some(Value::Int(0)), "{name}");
+                    LIMIT
+                }
+                row => redis::from_redis_value::<[i64; 5]>(row).unwrap()[2],
+            };
+            assert_eq!(free, LIMIT - self.used(&name), "{name}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "long: what the server evicts"]
+fn at_maxmemory_no_limiter_grants_more_than_its_limit_until_it_is_evicted() {
+    const KEYS: u64 = 1_500;
+    let mut random = random::generator();
+    for policy in policies(&mut Server::start().connect()) {
+        let server = Setup::new()
+            .arguments(["--notify-keyspace-events", "Ee"])
+            .arguments(["--maxmemory-policy", &policy])
+            .start();
+        let mut client = server.connect();
+        let mut ledgers: Vec<Ledger> = (0..3)
+            .map(|number| Ledger::new(&server, number, KEYS, random.fork()))
+            .collect();
+        // Room for a part of them.
+        let limit = number(&mut client, "used_memory") + (1 << 17);
+        client.ask(&format!("CONFIG SET maxmemory {limit}"));
+        let squeezed = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for ledger in &mut ledgers {
+                let squeezed = &squeezed;
+                let count = |ledger: &Ledger| ledger.evicted + ledger.oom;
+                scope.spawn(move || {
+                    // All of them go on until each has met full memory often enough.
+                    let (mut steps, mut enough) = (0, false);
+                    while squeezed.load(Ordering::Relaxed) < 3 {
+                        ledger.step();
+                        steps += 1;
+                        assert!(steps < 1_000_000, "there is room for all");
+                        if !enough && steps > 1_000 && count(ledger) > 150 {
+                            squeezed.fetch_add(1, Ordering::Relaxed);
+                            enough = true;
+                        }
+                    }
+                });
+            }
+        });
+        client.ask("CONFIG SET maxmemory 0");
+        let evicted = number(&mut client, "evicted_keys");
+        let (mut heard, mut oom) = (0, 0);
+        for ledger in &mut ledgers {
+            ledger.check();
+            heard += ledger.evicted;
+            oom += ledger.oom;
+        }
+        println!("measured: {policy}: {evicted} evicted, {oom} answers without a decision");
+        assert_eq!(evicted, heard as u64, "{policy}");
+        match policy.as_str() {
+            "noeviction" => assert!(evicted == 0 && oom > 450, "{evicted} {oom}"),
+            _ => assert!(evicted > 450, "{policy}: {evicted}"),
+        }
+    }
+}
+
 /// How many of the keys exist, of a hundred.
 fn percent(client: &mut Connection, keys: impl Iterator<Item = String>) -> usize {
     let replies = send(client, keys.map(|key| format!("EXISTS {key}")));
@@ -351,6 +593,71 @@ fn object_idletime_and_freq_tell_how_a_limiter_is_used() {
         client.ask("OBJECT ENCODING often"),
         Value::BulkString(b"raw".to_vec())
     );
+}
+
+#[test]
+fn while_active_defragmentation_moves_limiters_all_of_them_decide_as_before() {
+    const KEYS: u64 = 8_000;
+    if ACTIVE_DEFRAGMENTATION
+        .is_missing("while_active_defragmentation_moves_limiters_all_of_them_decide_as_before")
+    {
+        return;
+    }
+    let server = Setup::new()
+        .arguments(["--active-defrag-ignore-bytes", "1"])
+        .arguments(["--active-defrag-threshold-lower", "0"])
+        .start();
+    let mut client = server.connect();
+    let mut ledgers = [0, 1].map(|number| Ledger::new(&server, number, KEYS, random::generator()));
+    // What is denied most, and a limiter with many groups in several windows.
+    for _ in 0..1_001 {
+        client.decide("RL.CHECK top 1 90d");
+    }
+    for n in 0..40 {
+        client.decide(&format!(
+            "RL.CHECK large 1000 90d {} 80d 3000 70d",
+            2_000 + n
+        ));
+    }
+    let large = client.ask("GET large");
+    let denied = number(&mut client, "ratelimit_denied");
+    // Of all limiters only every fourth stays, and no page of memory is free.
+    for ledger in &mut ledgers {
+        for key in 0..KEYS {
+            ledger.used.insert(format!("{}{key}", ledger.prefix), 1);
+        }
+        send(&mut client, (0..KEYS).map(|key| ledger.line(key, 1)));
+        let gone = (0..KEYS).filter(|key| key % 4 > 0);
+        for key in gone.clone() {
+            ledger.used.remove(&format!("{}{key}", ledger.prefix));
+        }
+        send(
+            &mut client,
+            gone.map(|key| format!("RL.RESET {}{key}", ledger.prefix)),
+        );
+    }
+    client.ask("CONFIG SET activedefrag yes");
+    let moved = eventually("limiters that were moved", || {
+        for ledger in &mut ledgers {
+            for _ in 0..100 {
+                ledger.step();
+            }
+        }
+        let moved = number(&mut client, "active_defrag_key_hits");
+        (moved > KEYS / 4).then_some(moved)
+    });
+    println!(
+        "measured: {moved} keys moved, of {} allocations",
+        number(&mut client, "active_defrag_hits")
+    );
+    for ledger in &mut ledgers {
+        ledger.check();
+    }
+    assert_eq!(client.ask("GET large"), large);
+    let top: Vec<(String, i64, i64, i64)> =
+        redis::from_redis_value(client.ask("RL.TOP 1")).unwrap();
+    assert!(top[0].0 == "top" && top[0].2 > 900, "{top:?}");
+    assert!(number(&mut client, "ratelimit_denied") >= denied);
 }
 
 #[test]
