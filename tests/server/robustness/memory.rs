@@ -308,10 +308,12 @@ impl Ledger {
         };
         let row: [i64; 5] = redis::from_redis_value(answer).unwrap();
         let free = LIMIT - self.used(&name);
-        let granted = match cost {
-            _ if atmost => cost.min(free),
-            _ if cost <= free => cost,
-            _ => 0,
+        let granted = if atmost {
+            cost.min(free)
+        } else if cost <= free {
+            cost
+        } else {
+            0
         };
         assert_eq!(row[..3], [granted, LIMIT, free - granted], "{line}");
         if granted > 0 {
@@ -627,7 +629,7 @@ fn while_active_defragmentation_moves_limiters_all_of_them_decide_as_before() {
             ledger.used.insert(format!("{}{key}", ledger.prefix), 1);
         }
         send(&mut client, (0..KEYS).map(|key| ledger.line(key, 1)));
-        let gone = (0..KEYS).filter(|key| key % 4 > 0);
+        let gone = (0..KEYS).filter(|key| !key.is_multiple_of(4));
         for key in gone.clone() {
             ledger.used.remove(&format!("{}{key}", ledger.prefix));
         }
