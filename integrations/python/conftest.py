@@ -7,10 +7,15 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from kinds import Asyncio, Blocking, Waiting
 from servers import Certificates, Cluster, Server, has_tls
 
 from redis_ratelimit.multilevel import AsyncMultiLevelLimiter, MultiLevelLimiter
+
+# No test depends on the machine being fast.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
