@@ -20,6 +20,7 @@ use std::{env, fs};
 
 use callgrind::Counts;
 use harness::server_binary;
+use workloads::FLOOR;
 
 /// How far a count may be from the baseline's, as a share of it.
 const TOLERANCE: f64 = 0.02;
@@ -29,7 +30,7 @@ const ROUNDING: f64 = 0.01;
 
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.tsv");
 
-/// The workload that the others are compared with.
+/// The workload that the others are compared with, beside the floor.
 const BASE: &str = "SET PX";
 
 fn main() -> ExitCode {
@@ -85,20 +86,24 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn table(counted: &[(&str, Counts)]) -> String {
-    let base = counted
-        .iter()
-        .find(|(name, _)| *name == BASE)
-        .map_or(f64::NAN, |(_, counts)| counts.instructions);
+    let all_of = |workload: &str| {
+        counted
+            .iter()
+            .find(|(name, _)| *name == workload)
+            .map_or(f64::NAN, |(_, counts)| counts.instructions)
+    };
+    let [base, floor] = [BASE, FLOOR].map(all_of);
     let mut text = format!(
-        "{:<46} {:>12} {:>8} {:>8} {:>8} {:>6}\n",
-        "", "instructions", "x SET PX", "ours", "mallocs", "ours"
+        "{:<46} {:>12} {:>8} {:>8} {:>8} {:>8} {:>6}\n",
+        "", "instructions", "x SET PX", "x floor", "ours", "mallocs", "ours"
     );
     for (name, counts) in counted {
         writeln!(
             text,
-            "{name:<46} {:>12.0} {:>8.2} {:>8.0} {:>8.2} {:>6.2}",
+            "{name:<46} {:>12.0} {:>8.2} {:>8.2} {:>8.0} {:>8.2} {:>6.2}",
             counts.instructions,
             counts.instructions / base,
+            counts.instructions / floor,
             counts.module,
             counts.allocations,
             counts.own_allocations

@@ -88,6 +88,9 @@ impl Workload {
     }
 }
 
+/// The least that a command of a module takes: it opens a key, replies five integers, and decides nothing.
+pub const FLOOR: &str = "the floor: a key opened, five integers";
+
 const SET: &str = "SET {key} 12345678 PX 3600000";
 /// An hour is long enough for no unit to be back meanwhile.
 const CHECK_10: &str = "RL.CHECK {key} 10 1h";
@@ -108,6 +111,12 @@ const ALONE: &[Workload] = &[
     hot("SET PX", SET),
     each("SET PX, new keys", 0, SET),
     each("SET PX, many keys", 1, SET),
+    hot(FLOOR, "FLOOR.OPEN {key} 10000 1h").after(1, CHECK_10),
+    hot(
+        "the floor that overwrites it, too",
+        "FLOOR.WRITE {key} 10000 1h",
+    )
+    .after(1, CHECK_10),
     hot("RL.GCRA granted", GCRA_10_000).granted(),
     each("RL.GCRA granted, new keys", 0, GCRA_10).granted(),
     each("RL.GCRA granted, many keys", 1, GCRA_10).granted(),
@@ -158,11 +167,13 @@ pub fn count(chosen: impl Fn(&str) -> bool) -> Vec<(&'static str, Counts)> {
         chosen.copied().collect()
     };
     let seed = compile("../benches/instructions/seed.c");
+    let floor = compile("../benches/floor.c").display().to_string();
     // What a server does from time to time counts less often then: on a slow machine there are fewer calls meanwhile.
     let alone = || {
         Setup::new()
             .environment("LD_PRELOAD", &seed)
             .arguments(["--hz", "1", "--dynamic-hz", "no"])
+            .arguments(["--loadmodule", &floor])
     };
     let with_aof = || alone().arguments(["--appendonly", "yes", "--appendfsync", "no"]);
     let mut counted = least(alone, &chosen(ALONE));

@@ -7,7 +7,9 @@ use super::keys::{Keys, Sizes};
 use super::machine;
 use super::rounds::{self, Row};
 use super::target::Target;
-use super::workloads::{CHECK_100_TENTH, check_denied, gcra_denied, gcra_granted, nth};
+use super::workloads::{
+    CHECK_100_TENTH, CHECK_TENTH, check_denied, floor, gcra_denied, gcra_granted, nth,
+};
 use crate::harness::server_binary;
 
 /// What was measured on one of them.
@@ -28,9 +30,10 @@ pub fn measure(programs: &[PathBuf], sizes: Sizes, rounds: usize) -> Vec<Other> 
         .iter_mut()
         .map(|target| {
             let workloads = [Keys::One, Keys::HundredThousand].map(|keys| {
-                let mut workloads = vec![gcra_granted(keys)];
+                let mut workloads = vec![floor(keys), gcra_granted(keys)];
                 // One key cannot be the tenth again and again.
                 if keys != Keys::One {
+                    workloads.push(nth(CHECK_TENTH, keys, 10, 10));
                     workloads.push(nth(CHECK_100_TENTH, keys, 100, 10));
                 }
                 workloads.extend([gcra_denied(keys), check_denied(keys)]);

@@ -12,7 +12,7 @@ use super::table::{grouped, table};
 use super::targets::verdicts;
 use super::traffic::Traffic;
 use super::workloads::{
-    CHECK_DENIED, CHECK_FIFTH, GCRA_DENIED, GCRA_GRANTED, INCR_EXPIRE, LUA_FIXED, LUA_GCRA,
+    CHECK_DENIED, CHECK_FIFTH, FLOOR, GCRA_DENIED, GCRA_GRANTED, INCR_EXPIRE, LUA_FIXED, LUA_GCRA,
     LUA_LOG, MCHECK_TWO, SET,
 };
 use super::{Plan, Results};
@@ -98,12 +98,19 @@ fn instructions() -> String {
         .map(|line| line.split('\t').collect())
         .collect();
     let count = |row: &[&str], at: usize| -> f64 { row[at].parse().unwrap() };
-    let base = rows.iter().find(|row| row[0] == "SET PX").unwrap();
-    let base = count(base, 1);
+    let all_of = |name| {
+        rows.iter()
+            .find(|row| row[0] == name)
+            .map(|row| count(row, 1))
+    };
+    let base = all_of("SET PX").unwrap();
+    // Counted since some time only.
+    let floor = all_of(FLOOR);
     let head = [
         "one call",
         "instructions",
         "× SET PX",
+        "× the floor",
         "the module's own",
         "without them, × SET PX",
         "allocations",
@@ -115,6 +122,7 @@ fn instructions() -> String {
             row[0].into(),
             grouped(all),
             format!("{:.2}", all / base),
+            floor.map_or(String::new(), |floor| format!("{:.2}", all / floor)),
             grouped(own),
             format!("{:.2}", (all - own) / base),
             row[3].into(),

@@ -30,8 +30,13 @@ impl Row {
     /// How many times the throughput of `other` it has, at the same use of the processor: each as a multiple of its own
     /// base, round by round.
     pub fn times_faster_than(&self, other: &Self) -> Summary {
+        other.times_as_long_as(self)
+    }
+
+    /// How many times as long as `other` it takes, compared in the same way.
+    pub fn times_as_long_as(&self, other: &Self) -> Summary {
         let pairs = self.ratios.iter().zip(&other.ratios);
-        Summary::of(pairs.map(|(own, other)| other / own))
+        Summary::of(pairs.map(|(own, other)| own / other))
     }
 }
 

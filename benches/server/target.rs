@@ -43,7 +43,9 @@ impl Target {
     }
 
     fn start_with(program: &Path, module: &Path, sink: Sink) -> Self {
+        let floor = harness::compile("../benches/floor.c");
         let mut options = vec!["--loadmodule", module.to_str().unwrap()];
+        options.extend(["--loadmodule", floor.to_str().unwrap()]);
         options.extend(["--databases", "256", "--enable-debug-command", "yes"]);
         if sink == Sink::Aof {
             options.extend(["--appendonly", "yes", "--appendfsync", "everysec"]);

@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::memory::{self, Memory};
 use super::rounds::Row;
 use super::workloads::{
-    CHECK_100_FULL, CHECK_100_TENTH, CHECK_DENIED, CHECK_FIFTH, CHECK_SECOND, CHECK_TENTH,
+    CHECK_100_FULL, CHECK_100_TENTH, CHECK_DENIED, CHECK_FIFTH, CHECK_SECOND, CHECK_TENTH, FLOOR,
     GCRA_DENIED, GCRA_GRANTED, LUA_GCRA, LUA_LOG, SET, THROTTLE_GRANTED,
 };
 
@@ -91,6 +91,20 @@ pub fn verdicts(results: &Results) -> Vec<Verdict> {
             ratios(plain, &[GCRA_DENIED, CHECK_DENIED]),
         ),
         (
+            "either, denied: CPU, × the same granted",
+            AtMost(0.95),
+            [(GCRA_DENIED, GCRA_GRANTED), (CHECK_DENIED, CHECK_TENTH)]
+                .map(|(denied, granted)| times_as_long(plain, denied, granted))
+                .concat(),
+        ),
+        (
+            "either, one window: CPU, × a command that only opens the key and replies five integers",
+            AtMost(1.25),
+            [GCRA_GRANTED, GCRA_DENIED, CHECK_DENIED, CHECK_TENTH]
+                .map(|own| times_as_long(plain, own, FLOOR))
+                .concat(),
+        ),
+        (
             "either, granted, with AOF everysec: CPU, × SET",
             AtMost(1.35),
             ratios(aof, &GRANTED),
@@ -164,6 +178,25 @@ fn times_faster(rows: &[Row], own: &str, other: (usize, &str)) -> Vec<(f64, Stri
         }
     }
     measured
+}
+
+/// How many times as long as `other` the rows of the name `own` take, on the same keys.
+fn times_as_long(rows: &[Row], own: &str, other: &str) -> Vec<(f64, String)> {
+    let named = |name| {
+        rows.iter()
+            .filter(move |row| row.server == 0 && row.name == name)
+    };
+    named(own)
+        .flat_map(|row| named(other).map(move |other| (row, other)))
+        .filter(|(row, other)| row.keys == other.keys)
+        .map(|(row, other)| {
+            let times = row.times_as_long_as(other);
+            (
+                times.median,
+                format!("{times} ({}, {})", row.name, row.keys),
+            )
+        })
+        .collect()
 }
 
 fn above_set(rows: &[Memory]) -> Vec<(f64, String)> {

@@ -11,6 +11,7 @@ use super::wire::Wanted;
 
 /// Names that the targets refer to.
 pub const SET: &str = "SET k v PX ms";
+pub const FLOOR: &str = "the floor: a key opened, five integers";
 pub const GCRA_GRANTED: &str = "RL.GCRA granted";
 pub const GCRA_DENIED: &str = "RL.GCRA denied";
 pub const CHECK_SECOND: &str = "RL.CHECK granted, limit 10, the 2nd";
@@ -102,6 +103,11 @@ impl Workload {
 /// What the others are compared with: a value of eight bytes that lives for an hour.
 pub fn base(keys: Keys) -> Workload {
     Workload::new(SET, keys, "SET {key} abcdefgh PX 3600000")
+}
+
+/// The least that a command of a module takes: it opens a key, one of ours, and replies as ours do. It decides nothing.
+pub fn floor(keys: Keys) -> Workload {
+    Workload::new(FLOOR, keys, "FLOOR.OPEN {key} 100 10d").after(1, "RL.GCRA {key} 100 10d")
 }
 
 /// Grants from a quota of which one key can grant millions in the whole run, others a few dozen, and none expires between
@@ -206,6 +212,7 @@ pub fn all() -> Vec<Workload> {
     }
     for keys in [One, HundredThousand] {
         all.extend([
+            floor(keys),
             gcra_denied(keys),
             check_denied(keys),
             of(CHECK_100_DENIED, keys, "RL.CHECK {key} 100 1h")

@@ -270,6 +270,46 @@ proptest! {
         assert_the_log_stays_small(&play(&arrivals));
     }
 
+    /// The rule as it is written, without any of what makes it fast; with numbers that 64 bits do not hold, too.
+    #[test]
+    fn of_the_pairs_that_may_join_the_one_that_delays_its_older_units_least_does(
+        limit in prop_oneof![33..5_000_u64, Units::MAX - 1_000..=Units::MAX],
+        window in prop_oneof![Just(60_000), Just(Window::MAX_MILLIS)],
+        much in any::<bool>(),
+        arrivals in prop::collection::vec((1..1_000_u64, 1..100_u64), 34..120),
+    ) {
+        let rules = rules(&[at_most(limit, window)]);
+        let mut key = Key::default();
+        let mut now = START;
+        let mut expected: Vec<(u64, u64)> = Vec::new();
+        for (gap, share) in arrivals {
+            // Never so long together that one leaves.
+            now += gap * (window * 1_000 / 125_000);
+            let cost = if much { (share * limit / 6_000).max(1) } else { share };
+            if key.ask::<Windows>(&rules, &Request::exact(units(cost)), now).granted == 0 {
+                break;
+            }
+            expected.push((now, cost));
+            if expected.len() > 32 {
+                let max = 2 * limit.div_ceil(32);
+                let pairs = 0..32_usize;
+                let at = pairs
+                    .filter(|at| expected[*at].1 + expected[at + 1].1 <= max)
+                    .min_by_key(|at| {
+                        let [(older, units), (newer, _)] = [expected[*at], expected[at + 1]];
+                        u128::from(units) * u128::from(newer - older)
+                    })
+                    .unwrap();
+                let (_, units) = expected.remove(at);
+                expected[at].1 += units;
+            }
+            let limiter = key.read::<Windows>(now).unwrap();
+            let log = limiter.algorithm().logs().next().unwrap();
+            let groups = log.groups().iter().map(|group| (group.newest.as_micros(), group.units));
+            prop_assert_eq!(&groups.collect::<Vec<_>>(), &expected);
+        }
+    }
+
     #[test]
     fn a_debt_is_at_most_one_further_quota(
         rule in rule(),
