@@ -98,14 +98,8 @@ fn instructions() -> String {
         .map(|line| line.split('\t').collect())
         .collect();
     let count = |row: &[&str], at: usize| -> f64 { row[at].parse().unwrap() };
-    let all_of = |name| {
-        rows.iter()
-            .find(|row| row[0] == name)
-            .map(|row| count(row, 1))
-    };
-    let base = all_of("SET PX").unwrap();
-    // Counted since some time only.
-    let floor = all_of(FLOOR);
+    let [base, floor] =
+        ["SET PX", FLOOR].map(|name| count(rows.iter().find(|row| row[0] == name).unwrap(), 1));
     let head = [
         "one call",
         "instructions",
@@ -122,7 +116,7 @@ fn instructions() -> String {
             row[0].into(),
             grouped(all),
             format!("{:.2}", all / base),
-            floor.map_or(String::new(), |floor| format!("{:.2}", all / floor)),
+            format!("{:.2}", all / floor),
             grouped(own),
             format!("{:.2}", (all - own) / base),
             row[3].into(),

@@ -78,11 +78,11 @@ impl Command for Top {
 
 /// How many keys are looked at, at most, for a user with these rules.
 fn candidates(rules: KeyRules) -> usize {
-    match MAX_COMPARISONS.checked_div(rules.patterns) {
-        Some(candidates) if !rules.read_all => candidates,
-        // All of them; or none, for a user without patterns is shown none.
-        _ => usize::MAX,
+    if rules.read_all {
+        return usize::MAX;
     }
+    // Without a pattern, no key may be read.
+    MAX_COMPARISONS.checked_div(rules.patterns).unwrap_or(0)
 }
 
 /// How many keys are asked for, and of which database if not of all.

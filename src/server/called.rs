@@ -1,16 +1,14 @@
 //! What the server answers to commands that the module calls.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::{ptr, slice};
 
 use super::api::api;
 use super::context::Context;
-use super::raw;
-
-const STRING: c_int = raw::REDISMODULE_REPLY_STRING;
+use super::raw::{self, REDISMODULE_REPLY_STRING as STRING};
 
 /// The reply of a command that the module has called.
 #[derive(Debug)]

@@ -7,10 +7,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::api::api;
-use super::{Load, MainThread, clock, raw};
+use super::raw::{self, REDISMODULE_OK as OK};
+use super::{Load, MainThread, clock};
 use crate::stats::denied_keys;
-
-const OK: c_int = raw::REDISMODULE_OK;
 
 /// What `top-keys` can be.
 const TOP_KEYS_RANGE: RangeInclusive<u64> = 0..=denied_keys::MAX_KEYS;

@@ -4,14 +4,12 @@ use std::ffi::{c_char, c_int, c_longlong};
 use std::{ptr, slice};
 
 use super::api::api;
-use super::{Call, Error, raw, replication};
+use super::raw::{
+    self, REDISMODULE_KEYTYPE_EMPTY as EMPTY, REDISMODULE_KEYTYPE_STRING as STRING,
+    REDISMODULE_OK as OK, REDISMODULE_READ as READ, REDISMODULE_WRITE as WRITE,
+};
+use super::{Call, Error, replication};
 use crate::limiter::Timestamp;
-
-const READ: c_int = raw::REDISMODULE_READ;
-const WRITE: c_int = raw::REDISMODULE_WRITE;
-const OK: c_int = raw::REDISMODULE_OK;
-const EMPTY: c_int = raw::REDISMODULE_KEYTYPE_EMPTY;
-const STRING: c_int = raw::REDISMODULE_KEYTYPE_STRING;
 
 const REFUSED: Error = Error::Server(c"ERR the server refused to write the key");
 

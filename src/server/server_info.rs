@@ -1,14 +1,12 @@
 //! What the server says of itself.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::api::api;
 use super::called::Reply;
 use super::context::Context;
-use super::raw;
-
-const OK: c_int = raw::REDISMODULE_OK;
+use super::raw::{self, REDISMODULE_OK as OK};
 
 /// A section of `INFO`.
 #[derive(Debug)]

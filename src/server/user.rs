@@ -1,13 +1,11 @@
 //! The user on whose behalf a command runs.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::c_char;
 
 use super::Call;
 use super::api::{api, optional};
 use super::call::bytes;
-use super::raw;
-
-const IN_A_SCRIPT: c_int = raw::REDISMODULE_CTX_FLAGS_LUA;
+use super::raw::{self, REDISMODULE_CTX_FLAGS_LUA as IN_A_SCRIPT};
 
 /// The user of a call.
 #[derive(Debug)]

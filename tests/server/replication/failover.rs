@@ -722,16 +722,8 @@ fn a_cluster_replaces_a_killed_primary_under_load_and_limits_go_on() {
     }
     assert_eq!(of_each_sort.len(), 12 * THEIR_KEYS.len());
 
-    let stop = AtomicBool::new(false);
     let mut keyslot = cluster.primaries[2].connect();
-    let (records, took): (Vec<Record>, _) = thread::scope(|scope| {
-        let stopping = Stop(&stop);
-        let threads: Vec<_> = (0..3)
-            .map(|thread| {
-                let (stop, addresses) = (&stop, cluster.addresses());
-                scope.spawn(move || ask_the_cluster_on(thread, stop, &addresses))
-            })
-            .collect();
+    let (records, took) = cluster_under_load(&cluster.addresses(), || {
         let mut first = cluster.primaries[0].connect();
         eventually("some load", || match first.ask("DBSIZE") {
             Value::Int(keys) => (keys > 300).then_some(()),
@@ -751,9 +743,7 @@ fn a_cluster_replaces_a_killed_primary_under_load_and_limits_go_on() {
             Value::Int(now) => (now > keys + 100).then_some(()),
             other => panic!("{other:?}"),
         });
-        drop(stopping);
-        let records = threads.into_iter().map(|thread| thread.join().unwrap());
-        (records.collect(), took)
+        took
     });
     cluster.wait_until_agreed(5);
     // Every sort of limiter is as it was, also those that another node answers for now.
@@ -807,7 +797,6 @@ fn cluster_failover_loses_no_grant_and_force_and_takeover_only_those_that_were_n
             tags.find(|tag| owner(tag) == at).unwrap()
         })
         .collect();
-    let stop = AtomicBool::new(false);
     let size = |client: &mut Connection| match client.ask("DBSIZE") {
         Value::Int(keys) => keys,
         other => panic!("{other:?}"),
@@ -816,14 +805,7 @@ fn cluster_failover_loses_no_grant_and_force_and_takeover_only_those_that_were_n
         let before = size(client);
         eventually("some load", || (size(client) > before + 150).then_some(()));
     };
-    let (records, confirmed): (Vec<Record>, Vec<Instant>) = thread::scope(|scope| {
-        let stopping = Stop(&stop);
-        let threads: Vec<_> = (0..3)
-            .map(|thread| {
-                let (stop, addresses) = (&stop, cluster.addresses());
-                scope.spawn(move || ask_the_cluster_on(thread, stop, &addresses))
-            })
-            .collect();
+    let (records, confirmed) = cluster_under_load(&cluster.addresses(), || {
         let mut confirmed = Vec::new();
         for (at, how) in HOW.iter().enumerate() {
             let mut old = cluster.primaries[at].connect();
@@ -844,9 +826,7 @@ fn cluster_failover_loses_no_grant_and_force_and_takeover_only_those_that_were_n
             });
             grow(&mut new);
         }
-        drop(stopping);
-        let records = threads.into_iter().map(|thread| thread.join().unwrap());
-        (records.collect(), confirmed)
+        confirmed
     });
     cluster.wait_until_agreed(6);
     let mut nodes = [0, 1, 2].map(|at| cluster.replicas[at].connect());
@@ -877,6 +857,24 @@ fn cluster_failover_loses_no_grant_and_force_and_takeover_only_those_that_were_n
         old.ask("READONLY");
         assert_eq!(everything(&mut old), everything(new));
     }
+}
+
+/// Clients ask a cluster. Meanwhile `act` does something to it; then the clients end.
+fn cluster_under_load<R>(addresses: &[String], act: impl FnOnce() -> R) -> (Vec<Record>, R) {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let stopping = Stop(&stop);
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                let stop = &stop;
+                scope.spawn(move || ask_the_cluster_on(thread, stop, addresses))
+            })
+            .collect();
+        let result = act();
+        drop(stopping);
+        let records = threads.into_iter().map(|thread| thread.join().unwrap());
+        (records.collect(), result)
+    })
 }
 
 /// Asks again and again until told to stop.
