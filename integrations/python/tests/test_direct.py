@@ -12,9 +12,9 @@ import redis
 import redis.asyncio
 from kinds import Blocking
 from redis.backoff import NoBackoff
-from servers import Server
+from servers import Sentinels, Server, eventually
 
-from redis_ratelimit import direct
+from redis_ratelimit import WrongTypeError, direct
 
 KEY = "rl:direct"
 
@@ -24,11 +24,28 @@ def kind(limiters: Blocking) -> Any:
     return redis.asyncio.Redis if limiters.asynchronous else redis.Redis
 
 
-def goes_directly(limiter: Any) -> bool:
-    """Whether it does now; it has asked something before."""
+with_connections = pytest.mark.skipif(
+    direct.get_observability_instance is None, reason="this redis-py has no connections to go by"
+)
+
+
+def way(limiter: Any) -> Any:
+    """Return what leads to the server directly; None if nothing does. It has asked something before."""
     handle = limiter._handle
     [place] = [handle._only] if hasattr(handle, "_only") else [place for place, _ in handle._places.values()]
-    return place.may_go_directly is not None and place.may_go_directly()
+    return place.direct
+
+
+def goes_directly(limiter: Any) -> bool:
+    """Whether it does now."""
+    found = way(limiter)
+    return found is not None and found.is_open()
+
+
+def connections(server: Server) -> set[bytes]:
+    """Return the numbers of all connections but that of the test itself."""
+    own = server.admin.client_id()
+    return {client["id"] for client in server.admin.client_list() if int(client["id"]) != own}
 
 
 class Tracer:
@@ -54,7 +71,7 @@ def as_function(traced: Callable[..., Any], seen: list[Any]) -> Callable[..., An
     return tracing
 
 
-@pytest.mark.skipif(direct.get_observability_instance is None, reason="this redis-py has no connections to go by")
+@with_connections
 def test_requests_go_by_connections_if_nobody_listens(limiters: Blocking, server: Server) -> None:
     limiter = limiters.from_url(server.url)
     assert limiter.check(KEY, "1/h").allowed
@@ -114,3 +131,53 @@ def test_an_answer_that_came_too_late_is_not_that_of_the_next_request(start: Any
         assert limiter.check("rl:slow", "5/h").degraded == "TIMEOUT"
     answers = [limiter.check(KEY, "9/h") for _ in range(20)]
     assert {answer.limit for answer in answers} == {9}
+
+
+@with_connections
+def test_a_connection_stays_between_requests_whatever_they_are_answered(start: Any, limiters: Blocking) -> None:
+    server = start(Server)
+    limiter = limiters.from_url(server.url)
+    server.admin.set("rl:text", "of somebody else")
+    limiter.check(KEY, "1/h")
+    before = connections(server)
+    for _ in range(3):
+        assert not limiter.check(KEY, "1/h").allowed
+        with pytest.raises(WrongTypeError):
+            limiter.check("rl:text", "1/h")
+    assert connections(server) == before
+    assert len(before) == 1
+    limiter.check(KEY, "1/h")
+    assert len(way(limiter)._idle) == 1
+
+
+@with_connections
+def test_a_connection_that_was_closed_meanwhile_costs_no_request(
+    start: Any, limiters: Blocking, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = start(Server)
+    limiter = limiters.from_url(server.url)
+    for used in range(1, 4):
+        assert limiter.check(KEY, "9/h").remaining == 9 - used
+        assert len(way(limiter)._idle) == 1
+        server.admin.client_kill_filter(_type="normal", skipme=True)
+    assert caplog.records == []
+
+
+@with_connections
+def test_what_arrives_unasked_is_not_taken_for_an_answer(server: Server, limiters: Blocking) -> None:
+    limiter = limiters.from_url(server.url)
+    limiter.check(KEY, "9/h")
+    [connection] = way(limiter)._idle
+    limiters.run(connection.send_command("PING"))
+    eventually(lambda: limiters.run(connection.can_read()))
+    assert [limiter.check(KEY, "9/h").remaining for _ in range(3)] == [7, 6, 5]
+
+
+@with_connections
+def test_behind_sentinel_the_pool_keeps_the_connections(start: Any, limiters: Blocking) -> None:
+    """It closes those to a primary of before."""
+    group = start(Sentinels, sentinels=1)
+    limiter = limiters.from_url(group.url())
+    assert limiter.check(KEY, "1/h").allowed
+    assert goes_directly(limiter)
+    assert way(limiter)._idle == []

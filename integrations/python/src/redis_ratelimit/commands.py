@@ -332,14 +332,18 @@ def _integer(value: Any) -> int:
     raise ReplyError(f"an integer was expected in the reply, not {value!r:.80}")
 
 
+_FIVE, _SIX = [int] * 5, [int] * 6
+
+
 def _fields(reply: Any, receipt: bool = False) -> Decision:
     """Read the five integers, and a sixth if it was asked for. Later versions may send more."""
-    wanted = 6 if receipt else 5
+    wanted = _SIX if receipt else _FIVE
+    numbers = reply[: len(wanted)] if isinstance(reply, list) else []
     # A subclass of int, such as bool, is none that a server sends.
-    if not isinstance(reply, list) or [*map(type, reply[:wanted])] != [int] * wanted:
-        raise ReplyError(f"{wanted} integers were expected in the reply, not {reply!r:.200}")
-    granted, limit, remaining, retry_after, reset_after, *more = reply[:wanted]
-    return Decision(granted, limit, remaining, retry_after, reset_after, receipt=more[0] if more else 0)
+    if [*map(type, numbers)] != wanted:
+        raise ReplyError(f"{len(wanted)} integers were expected in the reply, not {reply!r:.200}")
+    granted, limit, remaining, retry_after, reset_after, *more = numbers
+    return Decision(granted, limit, remaining, retry_after, reset_after, None, *more)
 
 
 def _info(reply: Any) -> Info:

@@ -27,7 +27,7 @@ from redis.exceptions import AskError, MovedError, ReadOnlyError, RedisClusterEx
 from .classify import CLIENT_ERRORS, is_demotion
 from .commands import Request
 from .connection import Target
-from .direct import direct_way
+from .direct import AsyncDirect, BlockingDirect, Direct, direct_way
 from .errors import PoolExhaustedError
 
 T = TypeVar("T")
@@ -54,11 +54,11 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 class Place:
     """A client, and the room for calls on it: those of the process, or of one event loop."""
 
-    __slots__ = ("client", "may_go_directly", "room")
+    __slots__ = ("client", "direct", "room")
 
     def __init__(self, room: Any) -> None:
         self.client: Any = None
-        self.may_go_directly: Callable[[], bool] | None = None
+        self.direct: Direct | None = None
         self.room = room
 
 
@@ -85,6 +85,7 @@ class ClientHandle(ABC):
 
     _call: Callable[..., Coroutine[Any, Any, Any]]
     """Calls a function of redis-py, and returns what it returns in the end."""
+    _direct: type[Direct]
 
     @abstractmethod
     def _place(self) -> Place | None:
@@ -101,10 +102,6 @@ class ClientHandle(ABC):
     @abstractmethod
     async def _prepare(self, client: Any) -> None:
         """Let a cluster client find out about the cluster."""
-
-    @abstractmethod
-    async def _exchange(self, pool: Any, words: Sequence[Any]) -> Any:
-        """Send a command on a connection of the pool, and return the reply. See `direct`."""
 
     # Of both
 
@@ -144,8 +141,9 @@ class ClientHandle(ABC):
     async def _send(self, place: Place, request: Request[Any]) -> list[Any]:
         client = place.client or self._client_of(place)
         try:
-            if place.may_go_directly is not None and place.may_go_directly():
-                return [await self._exchange(client.connection_pool, request.words)]
+            direct = place.direct
+            if direct is not None and direct.is_open():
+                return [await direct.exchange(request.words)]
             return await self._execute(client, request)
         except SlotNotCoveredError:
             # A cluster client looks for the owner of a slot again only when a node has sent it elsewhere.
@@ -214,7 +212,7 @@ class ClientHandle(ABC):
                 if place.client is None:
                     client = self.target.make()
                     if self.target.owned and not self.target.cluster:
-                        place.may_go_directly = direct_way(client)
+                        place.direct = direct_way(self._direct, client)
                     place.client = client
                 client = place.client
         return client
@@ -225,7 +223,7 @@ class ClientHandle(ABC):
             client = place.client
             if client is None or wanted not in (None, client):
                 return
-            place.client = None
+            place.client = place.direct = None
         if self.target.owned:
             await _close(client, self._call)
 
@@ -234,6 +232,7 @@ class BlockingHandle(ClientHandle):
     """The client of all threads of a process."""
 
     _call = staticmethod(called)
+    _direct = BlockingDirect
 
     def __init__(self, target: Target, patience: float | None) -> None:
         super().__init__(target, target.max_connections, patience)
@@ -269,14 +268,6 @@ class BlockingHandle(ClientHandle):
     async def _prepare(self, client: Any) -> None:
         pass
 
-    async def _exchange(self, pool: Any, words: Sequence[Any]) -> Any:
-        connection = pool.get_connection()
-        try:
-            connection.send_command(*words)
-            return connection.read_response(disable_decoding=True)
-        finally:
-            pool.release(connection)
-
 
 class AsyncHandle(ClientHandle):
     """The clients of all event loops: a connection belongs to the loop in which it was made.
@@ -287,6 +278,7 @@ class AsyncHandle(ClientHandle):
     """
 
     _call = staticmethod(awaited)
+    _direct = AsyncDirect
 
     def __init__(self, target: Target, patience: float | None) -> None:
         super().__init__(target, target.max_connections or MAX_CONNECTIONS, patience)
@@ -369,14 +361,6 @@ class AsyncHandle(ClientHandle):
     async def _prepare(self, client: Any) -> None:
         await client.initialize()
 
-    async def _exchange(self, pool: Any, words: Sequence[Any]) -> Any:
-        connection = await pool.get_connection()
-        try:
-            await connection.send_command(*words)
-            return await connection.read_response(disable_decoding=True)
-        finally:
-            await pool.release(connection)
-
     async def _pipeline(self, client: Any, node: Any, commands: list[tuple[Any, ...]]) -> list[Any]:
         if node is None:
             return await super()._pipeline(client, node, commands)
@@ -394,7 +378,7 @@ async def _keep(handle: weakref.ref[AsyncHandle], loop: asyncio.AbstractEventLoo
         found = handle()
         if found is not None:
             found.leave(loop)
-        client, place.client = place.client, None
+        client, place.client, place.direct = place.client, None, None
         if client is not None:
             await _close(client, awaited)
 

@@ -111,8 +111,8 @@ class StorageBase(Generic[L]):
                 decision = answer("closed", "POOL", limit=limit, cost=cost)
         # Nothing is in use, so the server has not looked at the limit.
         fits = decision is not None or cost <= limit or self._passes(key, f"the cost {cost} is above its limit", count)
-        state = LimitState.of(decision, expiry, allowed_if_unused=fits)
-        self._replies.keep(key, state, asked=True)
+        state = LimitState.of(decision, expiry, allowed_if_unused=fits, asked=True)
+        self._replies.keep(key, state)
         return state if cost else replace(state, allowed=True)
 
     async def _stats(self, key: str, limit: int, expiry: int) -> LimitState:

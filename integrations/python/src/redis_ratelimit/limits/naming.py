@@ -33,8 +33,6 @@ GCRA = "/gcra"
 """What the keys of `GcraRateLimiter` end with."""
 
 
-# One request of `limits` asks about a key several times.
-@lru_cache(maxsize=256)
 def limit_in(key: str) -> tuple[int, int] | None:
     """Return the limit that is part of a key, and its window in seconds; or None if there is none in it.
 
@@ -46,7 +44,13 @@ def limit_in(key: str) -> tuple[int, int] | None:
     >>> limit_in("my own") is None
     True
     """
-    _, amount, multiples, granularity = ("", "", "", *key.removesuffix(GCRA).rsplit("/", 3))[-4:]
+    parts = key.removesuffix(GCRA).rsplit("/", 3)
+    return _limit(*parts[-3:]) if len(parts) >= 3 else None
+
+
+# An application has few limits, and many keys.
+@lru_cache(maxsize=256)
+def _limit(amount: str, multiples: str, granularity: str) -> tuple[int, int] | None:
     known = GRANULARITIES.get(granularity)
     if known is None or not (amount.isdecimal() and multiples.isdecimal()):
         return None

@@ -7,11 +7,11 @@ import sys
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from limits.util import WindowStats
 
-from ..decision import Decision
+from ..decision import NEVER, Decision
 
 
 @dataclass(slots=True)
@@ -29,32 +29,39 @@ class LimitState:
     unless nothing is in use: Flask-Limiter cuts off fractions, and would tell clients to come back too early."""
     seen_at: float
     """When that was, by the monotonic clock."""
+    request: Any
+    """What stands for the request of Flask in which that was; None outside of one."""
+    asked: bool
+    """Whether it was only a question, not a hit."""
 
     def stats(self, limit: int) -> WindowStats:
         """Return the state as `limits` tells it."""
         return WindowStats(self.resets_at, max(0, limit - self.used))
 
     @classmethod
-    def now(cls, allowed: bool, used: int, wait: float) -> LimitState:
+    def now(cls, allowed: bool, used: int, wait: float, asked: bool = False) -> LimitState:
         """Return a state of this moment, with the seconds to wait."""
+        request = current_request()
         resets_at = time.time() + wait
-        if (used or not allowed) and current_request() is not None:
+        if request is not None and (used or not allowed):
             resets_at = math.ceil(resets_at)
-        return cls(allowed, used, resets_at, time.monotonic())
+        return cls(allowed, used, resets_at, time.monotonic(), request, asked)
 
     @classmethod
-    def of(cls, decision: Decision | None, expiry: int = 0, *, allowed_if_unused: bool = True) -> LimitState:
+    def of(
+        cls, decision: Decision | None, expiry: int = 0, *, allowed_if_unused: bool = True, asked: bool = False
+    ) -> LimitState:
         """Read a reply; None is that of a limit of which nothing is in use.
 
         What can never be granted is told to wait for the whole window, `expiry` seconds: nobody should repeat it.
         """
         if decision is None:
-            return cls.now(allowed_if_unused, 0, 0 if allowed_if_unused else expiry)
-        waits = not decision.allowed and not decision.never
-        wait_ms = decision.retry_after_ms if waits else decision.reset_after_ms
-        if decision.never:
-            wait_ms = max(wait_ms, expiry * 1000)
-        return cls.now(decision.allowed, decision.limit - decision.remaining, wait_ms / 1000)
+            return cls.now(allowed_if_unused, 0, 0 if allowed_if_unused else expiry, asked)
+        allowed = decision.allowed
+        wait_ms = decision.reset_after_ms if allowed else decision.retry_after_ms
+        if wait_ms == NEVER:
+            wait_ms = max(decision.reset_after_ms, expiry * 1000)
+        return cls.now(allowed, decision.limit - decision.remaining, wait_ms / 1000, asked)
 
 
 def current_request() -> Any:
@@ -65,19 +72,12 @@ def current_request() -> Any:
     return flask.request.environ.setdefault("redis_ratelimit.request", object())
 
 
-class _Reply(NamedTuple):
-    request: Any
-    state: LimitState
-    asked: bool
-    """Whether it was only a question, not a hit."""
-
-
 FRESH = 1.0
 """Seconds for which a reply stands for a question after the window's stats, if a tenth of the window is not less."""
 _PER_CONTEXT = 16
 _DENIALS = 1024
 
-_Replies: TypeAlias = "dict[tuple[ReplyCache, str], _Reply]"
+_Replies: TypeAlias = "dict[tuple[ReplyCache, str], LimitState]"
 # Of the thread or task, the oldest first. Never changed in place: a task starts with what its parent knows, and then
 # goes its own way.
 _replies: ContextVar[_Replies] = ContextVar("redis_ratelimit.limits")
@@ -95,11 +95,12 @@ class ReplyCache:
     def __init__(self) -> None:
         self._denials: dict[str, LimitState] = {}
 
-    def keep(self, key: str, state: LimitState, *, asked: bool = False) -> None:
-        """Remember a reply to a hit, or to a question only."""
+    def keep(self, key: str, state: LimitState) -> None:
+        """Remember a reply."""
+        name = (self, key)
         replies = _replies.get(_NONE).copy()
-        replies.pop((self, key), None)
-        replies[self, key] = _Reply(current_request(), state, asked)
+        replies.pop(name, None)
+        replies[name] = state
         if len(replies) > _PER_CONTEXT:
             del replies[next(iter(replies))]
         _replies.set(replies)
@@ -112,9 +113,9 @@ class ReplyCache:
 
     def has_hit(self, key: str) -> bool:
         """Whether the last reply is that to a hit of this request of Flask: what is asked now is for its headers."""
-        reply = _replies.get(_NONE).get((self, key))
+        state = _replies.get(_NONE).get((self, key))
         return (
-            reply is not None and not reply.asked and reply.request is not None and reply.request is current_request()
+            state is not None and not state.asked and state.request is not None and state.request is current_request()
         )
 
     def find(self, key: str, window: float, *, of_hits: bool = False) -> LimitState | None:
@@ -123,12 +124,11 @@ class ReplyCache:
         With `of_hits`, outside of a request only the reply to a hit.
         """
         request = current_request()
-        reply = _replies.get(_NONE).get((self, key))
-        found = None
-        if reply is not None and reply.request is request and not (of_hits and request is None and reply.asked):
-            found = reply.state
-        elif reply is None and request is None:
+        found = _replies.get(_NONE).get((self, key))
+        if found is None and request is None:
             found = self._denials.get(key)
+        elif found is not None and (found.request is not request or (of_hits and request is None and found.asked)):
+            return None
         if found is None or time.monotonic() - found.seen_at > min(FRESH, window / 10):
             return None
         return found
