@@ -95,6 +95,8 @@ class Limiter:
         >>> trying.check("trial:ann", "1/h").allowed, limiter.check("trial:ann", "1/h").allowed
         (True, False)
         """
+        if observe is self._observe:
+            return self
         other = self._copy()
         other._observe = checked_observe(observe)
         return other
