@@ -13,6 +13,8 @@ from redis_ratelimit import AsyncRateLimiter, RateLimiter
 
 # Servers on a busy machine take their time; the tests of the timeout set another.
 PATIENT = 20.0
+PATIENCE = "socket_timeout=20&socket_connect_timeout=20"
+"""The same in a URL's query."""
 
 
 class Waiting:

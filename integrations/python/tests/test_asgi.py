@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from kinds import PATIENCE
 from servers import Server, eventually, free_ports
 from starlette._utils import get_route_path
 from starlette.applications import Starlette
@@ -433,7 +434,7 @@ async def test_a_limiter_made_of_a_url_ends_with_the_application(start: Any) -> 
         else:
             await send({"type": "lifespan.shutdown.complete"})
 
-    limited = RateLimitMiddleware(app, "9/m", limiter=f"{server.url}?client_name=mine&socket_timeout=20")
+    limited = RateLimitMiddleware(app, "9/m", limiter=f"{server.url}?client_name=mine&{PATIENCE}")
     await limited(http_scope(), silence, noted([]))
     assert "name=mine" in server.run("CLIENT LIST")
     messages: list[Any] = []
@@ -520,7 +521,7 @@ def uvicorn(directory: Path, *words: str) -> Iterator[str]:
 
 def patient(server: Server) -> str:
     """The URL of a server on a busy machine."""
-    return f"{server.url}?socket_timeout=20&socket_connect_timeout=20"
+    return f"{server.url}?{PATIENCE}"
 
 
 def test_two_processes_of_a_real_server_share_a_limit(server: Server, tmp_path: Path) -> None:
@@ -545,7 +546,7 @@ def test_the_root_path_of_a_real_server_is_left_out(server: Server, tmp_path: Pa
 
 
 def test_clients_of_a_real_server_that_hang_up_leave_nothing(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text(APP.replace("URL", f"{server.url}?socket_timeout=20&client_name=hung"))
+    (tmp_path / "app.py").write_text(APP.replace("URL", f"{server.url}?{PATIENCE}&client_name=hung"))
     with uvicorn(tmp_path) as base:
         for _ in range(20):
             with httpx.stream("GET", f"{base}/stream") as response:
@@ -561,7 +562,7 @@ def test_clients_of_a_real_server_that_hang_up_leave_nothing(server: Server, tmp
 
 @pytest.mark.parametrize("by", ["keyword", "limiter", "URL"])
 async def test_in_observe_mode_nothing_is_refused(by: str, server: Server, limiter: AsyncRateLimiter) -> None:
-    chosen: Any = f"{server.url}?observe=yes&socket_timeout=20&socket_connect_timeout=20" if by == "URL" else limiter
+    chosen: Any = f"{server.url}?observe=yes&{PATIENCE}" if by == "URL" else limiter
     if by == "limiter":
         chosen = limiter.with_observe()
     app = RateLimitMiddleware(hello, "2/h", limiter=chosen, observe=True if by == "keyword" else None)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from kinds import Blocking
+from kinds import PATIENCE, Blocking
 from servers import Server, eventually
 
 from redis_ratelimit import ConfigurationError, RateLimiter, commands, denials
@@ -367,7 +367,7 @@ def _is_denied(limiter: RateLimiter) -> None:
 
 
 def test_the_number_may_stand_in_the_url(server: Server, limiters: Blocking) -> None:
-    limiter = limiters.from_url(f"{server.url}?cache_denials=2&socket_timeout=20", cache_denials=0)
+    limiter = limiters.from_url(f"{server.url}?cache_denials=2&{PATIENCE}", cache_denials=0)
     assert limiter._denials._most == 2
     assert limiters.from_url(f"{server.url}?cache_denials=0", cache_denials=5)._denials is None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from kinds import PATIENCE
 from servers import Server
 
 import redis_ratelimit
@@ -40,7 +41,7 @@ def test_the_examples_of_the_readme(server: Server, capsys: pytest.CaptureFixtur
     assert len(blocks) >= 2
     names: dict[str, object] = {}
     for block in blocks:
-        exec(block.replace("redis://localhost:6379/0", f"{server.url}?socket_timeout=20"), names)
+        exec(block.replace("redis://localhost:6379/0", f"{server.url}?{PATIENCE}"), names)
     assert capsys.readouterr().out == "4 left\n"
 
 

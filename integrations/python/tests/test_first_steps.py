@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from kinds import PATIENCE
 from servers import Server
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +31,7 @@ def run(document: str, name: str, *replacements: tuple[str, str]) -> dict[str, A
 def address(start: Callable[..., Server]) -> tuple[str, str]:
     """A server as in a container, instead of the one in the document."""
     server = start(Server, tcp=True, password="change-me")
-    return ":change-me@localhost:6379", f":change-me@127.0.0.1:{server.port}/0?socket_timeout=20"
+    return ":change-me@localhost:6379", f":change-me@127.0.0.1:{server.port}/0?{PATIENCE}"
 
 
 def test_a_login_in_flask(address: tuple[str, str]) -> None:

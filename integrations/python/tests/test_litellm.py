@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from kinds import PATIENCE
 from servers import Server, eventually, free_ports
 from serving import at_once, in_thread, loaded
 
@@ -133,7 +134,7 @@ def proxy(start: Callable[..., Server], tmp_path: Path) -> Iterator[tuple[Proxy,
             **os.environ,
             "PYTHONPATH": str(PACKAGE / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "REDIS_URL": f"{server.url}?socket_timeout=20&socket_connect_timeout=20",
+            "REDIS_URL": f"{server.url}?{PATIENCE}",
             "LITELLM_MASTER_KEY": f"sk-{secrets.token_hex(32)}",
             # It would ask other machines.
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",

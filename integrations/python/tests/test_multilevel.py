@@ -419,7 +419,7 @@ def test_an_answer_that_was_lost_is_not_given_back(start: Any, limiters: Blockin
     subject, _, second = on_two_nodes(cluster)
     levels = [Level("ip", "9/h"), Level("user", "5/h")]
     patient = multilevel(limiters.from_url(cluster.url()), levels, atomic=False)
-    hasty = multilevel(limiters.from_url(cluster.url(), timeout=1), levels, atomic=False)
+    hasty = multilevel(limiters.from_url(cluster.url(), timeout=3), levels, atomic=False)
     assert hasty.check(subject).allowed
     second.admin.config_resetstat()
     with second.paused(), pytest.raises(UnavailableError, match="TIMEOUT"):

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import django_project  # noqa: F401 (some modules want settings when they are imported)
 import pytest
+from kinds import PATIENT
 from servers import Server
 
 import redis_ratelimit
@@ -99,7 +100,7 @@ def test_everything_is_what_it_was_after_a_copy_and_after_a_journey(kind: type) 
 
 
 def _ask(url: str) -> None:
-    with RateLimiter.from_url(url) as limiter:
+    with RateLimiter.from_url(url, timeout=PATIENT) as limiter:
         limiter.check("rl:a", "5/m")
 
 

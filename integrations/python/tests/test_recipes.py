@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kinds import PATIENCE
 from servers import Server, eventually
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +30,7 @@ def recipe(server: Server) -> Recipe:
     """Run a block after the one that all of them need, with names that it leaves to the reader."""
 
     def run(name: str, old: str = "", new: str = "", **names: Any) -> dict[str, Any]:
-        replacements = {"limiter": ("redis://localhost:6379/0", f"{server.url}?socket_timeout=20"), name: (old, new)}
+        replacements = {"limiter": ("redis://localhost:6379/0", f"{server.url}?{PATIENCE}"), name: (old, new)}
         for block, (before, after) in replacements.items():
             command = [ROOT / "scripts/block", "docs/recipes.md", block]
             text = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
