@@ -134,37 +134,47 @@ impl WindowLog {
 
     /// Lets the time be `now`: what has left the window is forgotten, and what was admitted in the future (the clock
     /// stepped back) counts as admitted now.
+    #[inline]
     pub(super) fn advance(&mut self, now: Timestamp) {
         self.expire(now);
+        if self.groups.last().is_some_and(|group| group.newest > now) {
+            self.step_back(now);
+        }
+    }
+
+    /// Lets what was admitted after `now` count as admitted now.
+    #[cold]
+    fn step_back(&mut self, now: Timestamp) {
         let mut future = 0_u64;
         while let Some(group) = self.groups.last().filter(|group| group.newest > now) {
             future = future.saturating_add(group.units);
             self.groups.pop();
         }
-        if future > 0 {
-            self.used = self.used.saturating_sub(future);
-            // Their receipts are of times after now, and are no longer found; those of older units that had joined are.
-            let moved = self.joined >> self.groups.len();
-            self.joined &= bit(self.groups.len()).wrapping_sub(1);
-            self.admit(future, now);
-            if moved != 0 {
-                self.joined |= bit(self.groups.len().saturating_sub(1));
-            }
+        self.used = self.used.saturating_sub(future);
+        // Their receipts are of times after now, and are no longer found; those of older units that had joined are.
+        let moved = self.joined >> self.groups.len();
+        self.joined &= bit(self.groups.len()).wrapping_sub(1);
+        self.admit(future, now);
+        if moved != 0 {
+            self.joined |= bit(self.groups.len().saturating_sub(1));
         }
     }
 
+    #[inline]
     fn expire(&mut self, now: Timestamp) {
-        let gone = self
-            .groups
-            .iter()
-            .take_while(|group| self.end(group) <= now)
-            .count();
-        if gone > 0 {
-            for group in self.groups.drain(..gone) {
-                self.used = self.used.saturating_sub(group.units);
-            }
-            self.joined >>= gone;
+        let has_left = |group: &Group| self.end(group) <= now;
+        if self.groups.first().is_some_and(has_left) {
+            let gone = self.groups.iter().take_while(|group| has_left(group));
+            self.forget(gone.count());
         }
+    }
+
+    /// Forgets the oldest groups, so many.
+    fn forget(&mut self, gone: usize) {
+        for group in self.groups.drain(..gone) {
+            self.used = self.used.saturating_sub(group.units);
+        }
+        self.joined >>= gone;
     }
 
     /// When `group` leaves the window.

@@ -140,12 +140,16 @@ impl Algorithm for Windows {
 
     #[inline(always)]
     fn new(rules: &Rules) -> Self {
-        let mut windows = Self::one(rules.first);
-        if !rules.others.is_empty() {
-            windows.others = new_logs(&rules.others);
-            windows.others_active = rules.others.len();
+        let others = if rules.others.is_empty() {
+            Vec::new()
+        } else {
+            new_logs(&rules.others)
+        };
+        Self {
+            first: WindowLog::new(rules.first),
+            others_active: others.len(),
+            others,
         }
-        windows
     }
 
     fn advance(&mut self, _from: Timestamp, now: Timestamp) {
