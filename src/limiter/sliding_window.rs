@@ -41,6 +41,14 @@ pub struct Group {
     pub units: u64,
 }
 
+impl Group {
+    /// What stands where one will be.
+    const NONE: Self = Self {
+        newest: Timestamp::from_micros(0),
+        units: 0,
+    };
+}
+
 const _: () = assert!(
     MAX_GROUPS.is_multiple_of(4),
     "`least_delayed` looks at four pairs at a time"
@@ -82,16 +90,18 @@ impl WindowLog {
         self.used = 0;
     }
 
-    /// Appends groups as they were stored, the oldest first. Returns the bits of their units, of all of them together. `None`
-    /// if there is no room for them.
+    /// Makes room in an empty log for `count` groups, to be put there as they were stored, the oldest first. `None` if
+    /// there are more than are kept.
     #[inline(always)]
-    pub(super) fn restore<const N: usize>(&mut self, groups: [Group; N]) -> Option<u64> {
-        self.groups.try_extend_from_slice(&groups).ok()?;
-        let all = groups.iter().map(|group| group.units);
-        self.used = self
-            .used
-            .saturating_add(all.clone().fold(0, u64::saturating_add));
-        Some(all.fold(0, |bits, units| bits | units))
+    pub(super) fn make_room(&mut self, count: usize) -> Option<&mut [Group]> {
+        let places = const { &[Group::NONE; MAX_GROUPS] }.get(..count)?;
+        self.groups.try_extend_from_slice(places).ok()?;
+        Some(&mut self.groups)
+    }
+
+    /// Sets the units of a log whose groups were restored, all of them together.
+    pub(super) const fn restore_used(&mut self, used: u64) {
+        self.used = used;
     }
 
     /// This log under another limit: what was admitted stays counted.

@@ -20,6 +20,12 @@ impl Timestamp {
         }
     }
 
+    /// The same for what is known to be at most [`Timestamp::MAX`].
+    pub(super) const fn from_valid_micros(micros: u64) -> Self {
+        debug_assert!(micros <= Self::MAX.0, "too late");
+        Self(micros)
+    }
+
     /// Microseconds since the epoch.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
@@ -42,15 +48,6 @@ impl Timestamp {
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self::from_micros(self.0.saturating_add(duration.0))
-    }
-
-    /// The timestamp `duration` earlier; `None` if that would be before the epoch.
-    #[must_use]
-    pub const fn checked_sub(self, duration: Duration) -> Option<Self> {
-        match self.0.checked_sub(duration.0) {
-            Some(micros) => Some(Self(micros)),
-            None => None,
-        }
     }
 }
 

@@ -2,8 +2,6 @@
 //!
 //! Any bytes can be read without a panic, and each value has only one spelling.
 
-use std::array;
-
 use arrayvec::ArrayVec;
 
 use crate::limiter::MAX_GROUPS;
@@ -109,12 +107,13 @@ impl Integers<'_> {
         let others = 8_usize.wrapping_sub(width);
         let integers = bytes.get(..all.wrapping_add(others))?;
         self.bytes = bytes.get(all..)?;
-        Some(array::from_fn(|at| {
+        let mut values = [0; N];
+        for (at, value) in values.iter_mut().enumerate() {
             let from = at.wrapping_mul(width);
-            let bytes = integers.get(from..).and_then(<[u8]>::first_chunk);
-            let value = u64::from_le_bytes(bytes.copied().unwrap_or_default());
-            value.wrapping_shr((others as u32).wrapping_mul(8))
-        }))
+            let bytes = *integers.get(from..)?.first_chunk()?;
+            *value = u64::from_le_bytes(bytes).wrapping_shr((others as u32).wrapping_mul(8));
+        }
+        Some(values)
     }
 }
 
@@ -141,17 +140,18 @@ fn put<const N: usize, const M: usize>(out: &mut ArrayVec<u8, N>, bytes: [u8; M]
     out.truncate(out.len().wrapping_sub(others));
 }
 
-/// Appends pairs of integers of these two widths, at most 8 each, four pairs at a time, as [`put_integer`]: those of up to
-/// [`MAX_GROUPS`] groups.
+/// Appends a pair of integers of these two widths, at most 8 each, for each item, eight at a time, as [`put_integer`]: those
+/// of up to [`MAX_GROUPS`] groups.
 #[inline(always)]
-pub(super) fn put_fours<const CAPACITY: usize>(
+pub(super) fn put_eights<T, const CAPACITY: usize>(
     out: &mut ArrayVec<u8, CAPACITY>,
-    fours: impl ExactSizeIterator<Item = [[u64; 2]; 4]>,
+    eights: &[[T; 8]],
+    pair: impl Fn(&T) -> [u64; 2],
     [first, second]: [usize; 2],
 ) {
     let both = first.wrapping_add(second);
-    let four = both.wrapping_mul(4);
-    let all = four.wrapping_mul(fours.len());
+    let eight = both.wrapping_mul(8);
+    let all = eight.wrapping_mul(eights.len());
     let start = out.len();
     let zeros = const { &[0; MAX_GROUPS * 2 * 8 + 8] };
     let fits = zeros
@@ -159,11 +159,12 @@ pub(super) fn put_fours<const CAPACITY: usize>(
         .is_some_and(|zeros| out.try_extend_from_slice(zeros).is_ok());
     debug_assert!(fits, "the capacity is that of the longest state, and slack");
     let mut rest = out.get_mut(start..).unwrap_or_default();
-    for pairs in fours {
-        let Some(room) = rest.get_mut(..four.wrapping_add(8)) else {
+    for items in eights {
+        let Some(room) = rest.get_mut(..eight.wrapping_add(8)) else {
             break;
         };
-        for (at, [one, other]) in pairs.into_iter().enumerate() {
+        for (at, item) in items.iter().enumerate() {
+            let [one, other] = pair(item);
             let from = at.wrapping_mul(both);
             // What is too much of one is overwritten by the next.
             for (from, value) in [(from, one), (from.wrapping_add(first), other)] {
@@ -173,7 +174,7 @@ pub(super) fn put_fours<const CAPACITY: usize>(
                 }
             }
         }
-        rest = rest.get_mut(four..).unwrap_or_default();
+        rest = rest.get_mut(eight..).unwrap_or_default();
     }
     out.truncate(start.wrapping_add(all));
 }

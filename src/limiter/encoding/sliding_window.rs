@@ -5,11 +5,11 @@
 //! bytes until it leaves. If the header says that groups have joined, a bit for each group of the window follows, the
 //! oldest first, in as few bytes as hold them: whether it has. Zero bytes follow up to [`MIN_LEN`].
 
-use super::bytes::{Reader, mask, put_byte, put_fours, put_integer, put_varint, width_of};
+use super::bytes::{Reader, mask, put_byte, put_eights, put_integer, put_varint, width_of};
 use super::header::{Header, TIME};
 use super::{Encoded, Encoding, MIN_LEN};
 use crate::limiter::{
-    Duration, Group, Limit, MAX_GROUPS, Rule, Timestamp, Units, Window, WindowLog, Windows,
+    Group, Limit, MAX_GROUPS, Rule, Timestamp, Units, Window, WindowLog, Windows,
 };
 
 /// The length of the longest limit and window, as varints, and of the byte after them.
@@ -147,7 +147,7 @@ macro_rules! by_widths {
 fn encode_log(log: &WindowLog, out: &mut Encoded) {
     let Rule { limit, window } = log.rule();
     let groups = log.groups();
-    let code = Widths::code(groups.iter().fold(0, |bits, group| bits | group.units));
+    let code = Widths::code(bits_of_units(groups));
     let widths = Widths::new(window, code);
     put_varint(out, limit.get());
     put_varint(out, window.as_millis());
@@ -160,13 +160,22 @@ fn encode_log(log: &WindowLog, out: &mut Encoded) {
     );
 }
 
+/// The bits of the units of all groups together. Four at a time: what the compiler makes of one at a time takes half as
+/// long again.
+fn bits_of_units(groups: &[Group]) -> u64 {
+    let (fours, others) = groups.as_chunks();
+    let bits = fours.iter().fold(0, |bits, [a, b, c, d]: &[Group; 4]| {
+        bits | a.units | b.units | c.units | d.units
+    });
+    others.iter().fold(bits, |bits, group| bits | group.units)
+}
+
 #[inline(always)]
 fn encode_groups(groups: &[Group], widths: Widths, out: &mut Encoded) {
     let fields = |group: &Group| [group.newest.as_micros(), group.units];
-    let (fours, others) = groups.as_chunks();
-    if !fours.is_empty() {
-        let fours = fours.iter().map(|four| four.each_ref().map(fields));
-        put_fours(out, fours, [widths.time, widths.units]);
+    let (eights, others) = groups.as_chunks();
+    if !eights.is_empty() {
+        put_eights(out, eights, fields, [widths.time, widths.units]);
     }
     for group in others {
         let [time, units] = fields(group);
@@ -210,13 +219,11 @@ fn decode_groups(body: &mut Reader<'_>, header: &Header, log: &mut WindowLog) ->
     let code = byte >> CODE_FROM;
     let widths = Widths::new(log.rule().window, code);
     let written = header.written;
-    let bits = by_widths!(
+    by_widths!(
         widths,
-        |known| decode_packed(body, written, log, count, known),
-        decode_others(body, written, log, count, widths)
-    )?;
-    let possible = log.groups().len() <= MAX_GROUPS && log.used() <= MAX_UNITS_IN_LOG;
-    (possible && code == Widths::code(bits)).then_some(())?;
+        |known| decode_packed(body, written, log, count, known)?,
+        decode_others(body, written, log, count, widths)?
+    );
     if header.has_joined() {
         decode_joined(body, log)
     } else {
@@ -224,7 +231,7 @@ fn decode_groups(body: &mut Reader<'_>, header: &Header, log: &mut WindowLog) ->
     }
 }
 
-/// Reads groups of which an integer holds both fields. Returns the bits of their units.
+/// Reads groups of which an integer holds both fields.
 #[inline(always)]
 fn decode_packed(
     body: &mut Reader<'_>,
@@ -232,22 +239,25 @@ fn decode_packed(
     log: &mut WindowLog,
     count: usize,
     widths: Widths,
-) -> Option<u64> {
+) -> Option<()> {
     let mut packed = body.integers(count, widths.both())?;
-    let mut ages = Ages::new(written, log, widths);
-    let mut group = |both: u64| ages.group(both, both.wrapping_shr(widths.units_from()));
-    let mut bits = 0;
-    // Four together, so that it is asked less often whether there are as many, and room for them.
-    while let Some([a, b, c, d]) = packed.next() {
-        bits |= log.restore([group(a)?, group(b)?, group(c)?, group(d)?])?;
+    let mut decoder = GroupDecoder::new(written, log, widths);
+    // Eight at a time, so that it is asked less often whether there are as many bytes.
+    let (eights, others) = log.make_room(count)?.as_chunks_mut::<8>();
+    for groups in eights {
+        for (group, both) in groups.iter_mut().zip(packed.next::<8>()?) {
+            *group = decoder.group(both, both.wrapping_shr(widths.units_from()))?;
+        }
     }
-    while let Some([one]) = packed.next() {
-        bits |= log.restore([group(one)?])?;
+    for group in others {
+        let [both] = packed.next()?;
+        *group = decoder.group(both, both.wrapping_shr(widths.units_from()))?;
     }
-    Some(bits)
+    log.restore_used(decoder.units()?);
+    Some(())
 }
 
-/// Reads groups of any width. Returns the bits of their units.
+/// Reads groups of any width.
 #[inline(never)]
 fn decode_others(
     body: &mut Reader<'_>,
@@ -255,47 +265,72 @@ fn decode_others(
     log: &mut WindowLog,
     count: usize,
     widths: Widths,
-) -> Option<u64> {
+) -> Option<()> {
     if widths.both() <= size_of::<u64>() {
         return decode_packed(body, written, log, count, widths);
     }
-    let mut ages = Ages::new(written, log, widths);
-    let mut bits = 0;
-    for _ in 0..count {
-        let group = ages.group(body.integer(widths.time)?, body.integer(widths.units)?)?;
-        bits |= log.restore([group])?;
+    let mut decoder = GroupDecoder::new(written, log, widths);
+    for group in log.make_room(count)? {
+        *group = decoder.group(body.integer(widths.time)?, body.integer(widths.units)?)?;
     }
-    Some(bits)
+    log.restore_used(decoder.units()?);
+    Some(())
 }
 
-/// Dates groups, the oldest first, by the lowest bytes of their times.
-struct Ages {
-    written: Timestamp,
-    times: u64,
-    /// The age that the next group has to be below.
+/// Makes groups of what is stored of them, the oldest first.
+struct GroupDecoder {
+    widths: Widths,
+    /// The earliest time that the lowest bytes can tell; it wraps if that is before the epoch.
+    earliest: u64,
+    /// How long after it the previous group was: the next one is later. For the first, what is too old for the window, or
+    /// before the epoch.
     previous: u64,
+    /// The units of all groups together.
+    units: u64,
+    /// The bits of their units, if they are wider than a byte, which is the narrowest.
+    bits: u64,
 }
 
-impl Ages {
+impl GroupDecoder {
     #[inline(always)]
     fn new(written: Timestamp, log: &WindowLog, widths: Widths) -> Self {
+        let written = written.as_micros();
+        let window = log.rule().window.as_duration().as_micros();
+        let max_age = mask(widths.time);
         Self {
-            written,
-            times: mask(widths.time),
-            previous: log.rule().window.as_duration().as_micros(),
+            widths,
+            earliest: written.wrapping_sub(max_age),
+            previous: max_age.wrapping_sub(window.min(written.wrapping_add(1))),
+            units: 0,
+            bits: 0,
         }
     }
 
     /// The next group; only the lowest bytes of `time` count.
     #[inline(always)]
     fn group(&mut self, time: u64, units: u64) -> Option<Group> {
-        let age = self.written.as_micros().wrapping_sub(time) & self.times;
-        if units == 0 || age >= self.previous {
+        let after = time.wrapping_sub(self.earliest) & mask(self.widths.time);
+        if units == 0 || after <= self.previous {
             return None;
         }
-        self.previous = age;
-        let newest = self.written.checked_sub(Duration::from_micros(age))?;
-        Some(Group { newest, units })
+        self.previous = after;
+        // No overflow, unless the bits are more than a log can hold.
+        self.units = self.units.wrapping_add(units);
+        if self.widths.units > 1 {
+            self.bits |= units;
+        }
+        Some(Group {
+            newest: Timestamp::from_valid_micros(self.earliest.wrapping_add(after)),
+            units,
+        })
+    }
+
+    /// The units of all groups, if a log can hold them, and they are stored in the width that they need.
+    #[inline(always)]
+    fn units(&self) -> Option<u64> {
+        let possible = self.bits.max(self.units) <= MAX_UNITS_IN_LOG;
+        let narrowest = self.widths.units == 1_usize << Widths::code(self.bits);
+        (possible && narrowest).then_some(self.units)
     }
 }
 
