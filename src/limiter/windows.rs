@@ -164,8 +164,9 @@ impl Algorithm for Windows {
     /// starts with the units of the longest stored one; and one no longer named stays, neither enforced nor charged,
     /// until it has emptied. If that would be more than [`MAX_WINDOWS`], the one that empties first makes room.
     fn set_parameters(&mut self, rules: &Rules, now: Timestamp) -> bool {
-        let active = self.logs().take(self.count_active()).map(WindowLog::rule);
-        if active.eq(rules.iter()) {
+        let others = self.others.iter().take(self.others_active);
+        let others = others.map(WindowLog::rule);
+        if self.first.rule() == rules.first && others.eq(rules.others.iter().copied()) {
             return false;
         }
         let mut stored = Vec::from_iter(self.logs().cloned());

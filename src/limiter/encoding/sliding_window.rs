@@ -147,7 +147,11 @@ macro_rules! by_widths {
 fn encode_log(log: &WindowLog, out: &mut Encoded) {
     let Rule { limit, window } = log.rule();
     let groups = log.groups();
-    let code = Widths::code(bits_of_units(groups));
+    let code = match log.used() {
+        // No group has more than all together.
+        0..=0xff => 0,
+        _ => Widths::code(bits_of_units(groups)),
+    };
     let widths = Widths::new(window, code);
     put_varint(out, limit.get());
     put_varint(out, window.as_millis());
