@@ -43,8 +43,6 @@ pub(crate) struct Denied<'a> {
 #[derive(Clone, Debug)]
 struct Slot {
     identity: u64,
-    /// Its place in `Sketch::heap`.
-    place: u32,
     /// The next slot in the same bucket of `Sketch::buckets`.
     next: u32,
     database: u32,
@@ -71,6 +69,8 @@ pub(crate) struct Sketch {
     slots: Vec<Slot>,
     /// The counts of all slots, as a binary heap: none is below that at half its place, so the smallest is the first.
     heap: Vec<Count>,
+    /// The place of each slot in the heap. Many change with each denial, so they are close together.
+    places: Vec<u32>,
     /// A hash table of the slots in use, chained: a power of two, at least twice the slots.
     buckets: Vec<u32>,
 }
@@ -80,9 +80,8 @@ impl Sketch {
     pub(crate) fn new(capacity: usize, half_life: u64) -> Self {
         // Lossless: there are at most as many slots as the configuration allows, far less than `NONE`.
         let numbers = 0..capacity as u32;
-        let empty = |place| Slot {
+        let empty = Slot {
             identity: 0,
-            place,
             next: NONE,
             database: 0,
             key: ArrayVec::new(),
@@ -96,8 +95,9 @@ impl Sketch {
         Self {
             seed: [0, 1].map(|which| RandomState::new().hash_one(which)),
             decay: Decay::new(half_life),
-            slots: Vec::from_iter(numbers.clone().map(empty)),
-            heap: Vec::from_iter(numbers.map(|slot| Count { at_most: 0, slot })),
+            slots: vec![empty; capacity],
+            heap: Vec::from_iter(numbers.clone().map(|slot| Count { at_most: 0, slot })),
+            places: Vec::from_iter(numbers),
             buckets: vec![NONE; buckets],
         }
     }
@@ -247,7 +247,10 @@ impl Sketch {
             return;
         };
         denied.at_least = denied.at_least.saturating_add(weight);
-        let place = denied.place as usize;
+        let place = self
+            .places
+            .get(slot as usize)
+            .map_or(0, |place| *place as usize);
         if let Some(count) = self.heap.get_mut(place) {
             count.at_most = count.at_most.saturating_add(weight);
         }
@@ -263,8 +266,9 @@ impl Sketch {
             let left = place.saturating_mul(2).saturating_add(1);
             let right = left.saturating_add(1);
             let smaller = match (self.heap.get(left), self.heap.get(right)) {
-                (Some(one), Some(other)) if other.at_most < one.at_most => right,
-                (Some(_), _) => left,
+                // No branch: nothing foretells which it is.
+                (Some(one), Some(other)) => left.wrapping_add((other.at_most < one.at_most).into()),
+                (Some(_), None) => left,
                 (None, _) => break,
             };
             match self.heap.get(smaller) {
@@ -280,8 +284,8 @@ impl Sketch {
         if let Some(at) = self.heap.get_mut(place) {
             *at = count;
         }
-        if let Some(slot) = self.slot_mut(count.slot) {
-            slot.place = place as u32;
+        if let Some(known) = self.places.get_mut(count.slot as usize) {
+            *known = place as u32;
         }
     }
 }

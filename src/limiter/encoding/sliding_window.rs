@@ -131,7 +131,7 @@ impl Widths {
 /// it makes a loop of its own for each, in which it knows how far to shift. That takes a third less.
 macro_rules! by_widths {
     ($widths:expr, |$known:ident| $fast:expr, $other:expr) => {
-        by_widths!($widths, |$known| $fast, $other, (4, 1) (5, 1) (6, 1) (4, 2) (5, 2) (6, 2))
+        by_widths!($widths, |$known| $fast, $other, (3, 1) (4, 1) (5, 1) (6, 1) (4, 2) (5, 2) (6, 2))
     };
     ($widths:expr, |$known:ident| $fast:expr, $other:expr, $(($time:literal, $units:literal))*) => {
         match ($widths.time, $widths.units) {
