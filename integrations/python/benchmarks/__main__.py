@@ -1,13 +1,14 @@
 """Measures the package beside what its users have today, for that part of docs/benchmarks.md: `make bench-python`.
 
 Only the processor's time of the client counts, and only as a ratio of one run. A server and the processes that are
-measured are on this machine, and one of them works at a time.
+measured are on this machine, each on a processor of its own, and one of the processes works at a time.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def main() -> None:
         with_part(chosen.write, "")
     parsers = ["python", *(["hiredis"] if importlib.util.find_spec("hiredis") else [])]
     with Server(tcp=True) as server:
+        # Else what a request takes depends on whether both are on one at the moment.
+        if others := sorted(os.sched_getaffinity(0))[1:]:
+            os.sched_setaffinity(server.admin.info("server")["process_id"], os.sched_getaffinity(0) - {*others})
+            os.sched_setaffinity(0, others)
         workers = [
             Worker(parser, server.port, source)
             for source in (None, *([chosen.beside] if chosen.beside else []))
