@@ -7,7 +7,6 @@ measure and call back. Of a limiter's own client that is nothing, unless somebod
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from os import getpid
@@ -30,13 +29,9 @@ def direct_way(kind: type[Direct], client: Any) -> Direct | None:
 
     `client` is one that a limiter has made for itself, of one server or behind Sentinel.
     """
-    pool = client.connection_pool
-    retry = pool.connection_kwargs.get("retry")
-    # Before redis-py 5.3 it wanted to know the command.
-    named = inspect.signature(pool.get_connection).parameters["command_name"].default is inspect.Parameter.empty
-    if named or getattr(retry, "get_retries", lambda: None)() != 0:
-        return None
-    return kind(client)
+    retry = client.connection_pool.connection_kwargs.get("retry")
+    # Before redis-py 6 it did not tell how often it repeats, and its pool wanted to know the command.
+    return kind(client) if getattr(retry, "get_retries", lambda: None)() == 0 else None
 
 
 class Direct(ABC):
