@@ -95,6 +95,7 @@ class Limiter:
         >>> trying.check("trial:ann", "1/h").allowed, limiter.check("trial:ann", "1/h").allowed
         (True, False)
         """
+        # Adapters say so at each request.
         if observe is self._observe:
             return self
         other = self._copy()
