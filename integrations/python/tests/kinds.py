@@ -72,6 +72,9 @@ class Blocking:
         """Wait for what a client of redis-py returned, if there is something to wait for."""
         return result
 
+    def hear(self) -> None:
+        """Let a loop hear what has happened to its connections until now."""
+
     def _keep(self, limiter: Any) -> Any:
         self._made.append(limiter)
         return limiter
@@ -102,6 +105,14 @@ class Asyncio(Blocking):
 
     def run(self, result: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(result, self.loop).result()
+
+    def hear(self) -> None:
+        async def turns() -> None:
+            # In the first it asks the system, and in the second at the latest it has told its connections.
+            for _ in range(2):
+                await asyncio.sleep(0)
+
+        self.run(turns())
 
     def close(self) -> None:
         super().close()

@@ -153,22 +153,6 @@ def test_a_connection_stays_between_requests_whatever_they_are_answered(start: A
 
 
 @with_connections
-def test_a_connection_that_was_closed_meanwhile_costs_no_request(
-    start: Any, limiters: Blocking, caplog: pytest.LogCaptureFixture
-) -> None:
-    server = start(Server)
-    limiter = limiters.from_url(server.url)
-    for used in range(1, 4):
-        assert limiter.check(KEY, "9/h").remaining == 9 - used
-        assert len(way(limiter)._idle) == 1
-        server.admin.client_kill_filter(_type="normal", skipme=True)
-        if limiters.asynchronous:
-            # It is the loop that hears of it.
-            eventually(lambda: limiters.run(way(limiter)._can_read(way(limiter)._idle[0])))
-    assert caplog.records == []
-
-
-@with_connections
 def test_what_arrives_unasked_is_not_taken_for_an_answer(server: Server, limiters: Blocking) -> None:
     limiter = limiters.from_url(server.url)
     limiter.check(KEY, "9/h")
